@@ -1,0 +1,228 @@
+"""A recipe: everything that decides what a run does, in one YAML file.
+
+``Recipe.load(path, ["training.epochs=3"])`` reads a file and applies ``--set`` changes. Every option is
+documented where it is declared; an unknown key is an error that names the key and the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cxreport.errors import UserError
+from cxreport.study import Projection
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataOptions(_Options):
+    """What the generator sees and what it has to write."""
+
+    image_size: int = Field(224, ge=32, le=4096)
+    """Side in pixels of the square image given to the encoder; aspect ratio is not kept, as published."""
+    views: tuple[Projection, ...] = ("frontal", "lateral")
+    """Which projections of a study are used, in this order."""
+    max_views: int = Field(2, ge=1, le=8)
+    """At most this many views of a study; the rest are left out."""
+    section: Literal["findings", "impression", "both"] = "findings"
+    """Which section of the report is the target."""
+    cleaner: Literal["clean", "legacy-iu"] = "clean"
+    """Report cleaner; ``legacy-iu`` is R2Gen's, bit for bit."""
+    augment: bool = True
+    """Random shift, zoom, rotation and contrast in training. Never a flip: it would move the heart."""
+    workers: int = Field(0, ge=0, le=64)
+    """Loader processes. 0 decodes in the main process and keeps decoded images in memory."""
+
+
+class EncoderOptions(_Options):
+    """Which image encoder, see ``cxreport.encoders``."""
+
+    name: str = "resnet_small"
+    """A name of the encoder registry."""
+    pretrained: bool = False
+    """Load the published weights (torchvision's ImageNet weights must be in its local cache)."""
+    width: int = Field(32, ge=4, le=512)
+    """Channels of the first stage of ``resnet_small``; the others follow by doubling."""
+
+
+class R2GenOptions(_Options):
+    """R2Gen (Chen et al., EMNLP 2020); defaults are the published values for IU X-ray."""
+
+    generator: Literal["r2gen"] = "r2gen"
+    encoder: EncoderOptions = EncoderOptions()
+    width: int = Field(512, ge=8)
+    """Model width d."""
+    feed_forward: int = Field(512, ge=8)
+    """Width of the feed-forward layers."""
+    heads: int = Field(8, ge=1)
+    layers: int = Field(3, ge=1)
+    """Encoder layers, and as many decoder layers."""
+    memory_slots: int = Field(3, ge=1)
+    memory_heads: int = Field(8, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    feature_dropout: float = Field(0.5, ge=0, lt=1)
+    """Dropout after the projection of the patch features."""
+    max_length: int = Field(60, ge=4)
+    """Words of a report that are learnt, its start and end included; longer reports are cut (counted)."""
+    vocabulary_threshold: int = Field(3, ge=1)
+    """A word enters the vocabulary when the train split has it this often."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        for name in ("heads", "memory_heads"):
+            if self.width % getattr(self, name):
+                raise ValueError(f"{name} ({getattr(self, name)}) must divide width ({self.width})")
+        return self
+
+
+ModelOptions = Annotated[R2GenOptions, Field()]
+"""The options of every generator; a union told apart by ``generator`` when there is more than one."""
+
+
+class TrainingOptions(_Options):
+    """Optimiser, schedule and length of training."""
+
+    epochs: int = Field(30, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
+    """Stop after the epoch in which this many minutes of training have passed (resumed time counts)."""
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of all parameters but the encoder's."""
+    encoder_learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of the encoder; None uses ``learning_rate``."""
+    weight_decay: float = Field(1e-4, ge=0)
+    optimizer: Literal["adamw", "adam-amsgrad"] = "adamw"
+    """``adam-amsgrad`` is R2Gen's."""
+    schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
+    """``one-cycle``: linear warm-up, then cosine to zero; ``step``: R2Gen's StepLR per epoch."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps that ``one-cycle`` warms up."""
+    step_size: int = Field(50, ge=1)
+    step_gamma: float = Field(0.1, gt=0, le=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Largest gradient norm; None does not clip."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """Mixed precision where it is not 32."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch becomes the model folder: lowest validation loss, or the last one."""
+
+
+class DecodingOptions(_Options):
+    """How a draft is searched."""
+
+    method: Literal["greedy", "beam"] = "beam"
+    beam_size: int = Field(3, ge=1, le=32)
+    max_length: int = Field(60, ge=1)
+    """Most words of a draft, the end symbol included."""
+    block_trigrams: bool = False
+    """R2Gen's soft trigram penalty; published for greedy search only."""
+    batch_size: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _trigrams_need_greedy(self) -> Self:
+        if self.block_trigrams and self.method == "beam":
+            raise ValueError("block_trigrams exists for method: greedy only (the published beam ignores it)")
+        return self
+
+
+class Recipe(_Options):
+    """One YAML: data, model, training, decoding."""
+
+    name: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
+    seed: int = Field(9223, ge=0, lt=2**31)
+    data: DataOptions = DataOptions()
+    model: ModelOptions
+    training: TrainingOptions = TrainingOptions()
+    decoding: DecodingOptions = DecodingOptions()
+
+    @classmethod
+    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+        """Read a recipe and apply ``a.b=c`` changes (values are YAML).
+
+        `path` is a file, or the bare name of a recipe in the repository's ``recipes/`` folder. Raises
+        UserError for a missing file, bad YAML, an unknown key or a bad value.
+        """
+        path = Path(path)
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
+        if not isinstance(tree, dict):
+            raise UserError(f"{path} must hold a mapping with name, data, model, training, decoding.")
+        for change in changes:
+            _apply(tree, change)
+        return cls.parse(tree, str(path))
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Recipe:
+        """Build from a mapping; `source` is named in errors."""
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise UserError(f"{source}: {_sentence(error)}") from None
+
+    def dump(self) -> str:
+        """The complete recipe as YAML, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {change!r} must have the form section.option=value.")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {key}: {parent} is a value, not a section.")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {key}: {value!r} is not a YAML value.") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as one sentence, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "r2gen")
+    if first["type"] == "extra_forbidden":
+        parent, _, key = where.rpartition(".")
+        known = _known_keys(parent)
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        everywhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
+        if everywhere and not near:
+            hint = f"did you mean {everywhere[0]}?"
+        return f"unknown key {where}; {hint}"
+    if first["type"] == "missing":
+        return f"{where} is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where or 'recipe'}: {message} (got {first['input']!r})." if where else f"{message}."
+
+
+def _known_keys(parent: str) -> list[str]:
+    prefix = f"{parent}." if parent else ""
+    return [k.removeprefix(prefix) for k in _all_keys() if k.startswith(prefix) and "." not in k[len(prefix) :]]
+
+
+def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        yield prefix + name
+        for option in _models_in(info.annotation):
+            yield from _all_keys(option, f"{prefix}{name}.")
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

@@ -1,0 +1,26 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and golden numbers, which are not part of the project."""
+    root = Path(os.environ.get("CXREPORT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not root.is_dir():
+        pytest.skip(f"real data is absent: no folder {root} (set CXREPORT_SHARED)")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _quiet_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tensors are slower on many threads, and one thread sums in one order."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    torch.set_num_threads(1)
