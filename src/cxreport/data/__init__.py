@@ -1,0 +1,1 @@
+"""From sources to prepared datasets on disk to batches."""

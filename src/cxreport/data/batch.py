@@ -1,0 +1,274 @@
+"""Studies as batches: decoded once, augmented from explicit seeds, collated with a view mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cxreport.data.exclusions import Exclusions
+from cxreport.data.images import decode
+from cxreport.data.text import target_text
+from cxreport.errors import UserError
+from cxreport.recipe import DataOptions
+from cxreport.study import Study, View
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CACHE_BYTES = 2 * 2**30
+"""Decoded images (one byte a pixel) are kept in memory when a whole split needs no more than this."""
+
+_SHIFT = 0.05
+_ZOOM = 0.08
+_DEGREES = 5.0
+_CONTRAST = 0.2
+_BRIGHTNESS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B studies with up to V views each.
+
+    ``images`` (B, V, 3, H, W) float32: grey repeated to three channels, ImageNet mean and standard
+    deviation; all zeros where ``view_mask`` (B, V) is False. Present views come first. ``reports`` are
+    cleaned target texts, empty where a study has none.
+    """
+
+    images: Tensor
+    view_mask: Tensor
+    study_ids: list[str]
+    reports: list[str]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on `device`."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            view_mask=self.view_mask.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; the loader calls it on machines with a GPU."""
+        return replace(self, images=self.images.pin_memory(), view_mask=self.view_mask.pin_memory())
+
+    def __len__(self) -> int:
+        return len(self.study_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One study ready to collate: ``images`` (v, 3, H, W) float32 with v >= 1."""
+
+    images: Tensor
+    study_id: str
+    report: str
+
+
+def usable(studies: Sequence[Study], options: DataOptions) -> tuple[list[int], Exclusions]:
+    """Indices of the studies that have a target text, and the others counted."""
+    kept: list[int] = []
+    exclusions = Exclusions()
+    for index, study in enumerate(studies):
+        if target_text(study.report, options):
+            kept.append(index)
+        else:
+            exclusions.add(study.study_id, f"no text in section {options.section}")
+    return kept, exclusions
+
+
+def chosen_views(study: Study, options: DataOptions) -> list[View]:
+    """The views of `study` that the model sees, at most ``max_views``.
+
+    In the order of ``options.views``, every projection getting its first view before any gets a second;
+    an unknown projection counts as frontal. A study with none of these projections gives what it has.
+    """
+    ranked = []
+    for order, projection in enumerate(options.views):
+        views = [view for view in study.views if (view.projection or "frontal") == projection]
+        ranked += [(repeat, order, view) for repeat, view in enumerate(views)]
+    ranked = sorted(ranked, key=lambda entry: entry[:2])[: options.max_views]
+    in_order = sorted(ranked, key=lambda entry: (entry[1], entry[0]))
+    return [view for *_, view in in_order] or list(study.views[: options.max_views])
+
+
+class StudyImages(Dataset[Item]):
+    """Map dataset of studies as images and target texts.
+
+    Augmentation (a random shift, zoom, rotation, contrast and brightness for each view, never a flip) is
+    drawn from (seed, epoch, index), so it depends neither on workers nor on where a run was resumed.
+    Decoded images stay in memory when the split needs at most :data:`CACHE_BYTES`; loader processes keep
+    nothing, because each would hold its own copy.
+    """
+
+    def __init__(self, studies: Sequence[Study], options: DataOptions, *, augment: bool, seed: int) -> None:
+        self._studies = studies
+        self._options = options
+        self._augment = augment
+        self._seed = seed
+        self._epoch = 0
+        most = len(studies) * options.max_views * options.image_size**2
+        self._cache: dict[int, _Decoded] | None = {} if options.workers == 0 and most <= CACHE_BYTES else None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw augmentation for this epoch from now on."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._studies)
+
+    def __getitem__(self, index: int) -> Item:
+        decoded = self._decoded(index)
+        pixels = decoded.pixels.float().div_(255)
+        if self._augment:
+            rng = np.random.default_rng((self._seed, self._epoch, index))
+            pixels = augmented(pixels, rng)
+        return Item(normalised(pixels), decoded.study_id, decoded.report)
+
+    def _decoded(self, index: int) -> _Decoded:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        study = self._studies[index]
+        views = [decode(view, self._options.image_size) for view in chosen_views(study, self._options)]
+        text = target_text(study.report, self._options)
+        decoded = _Decoded(torch.from_numpy(np.stack(views)), study.study_id, text)
+        if self._cache is not None:
+            self._cache[index] = decoded
+        return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """``pixels`` (v, H, W) uint8."""
+
+    pixels: Tensor
+    study_id: str
+    report: str
+
+
+def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shift, zoom, turn and re-expose every view of `pixels` (v, H, W) in [0, 1], each by its own draw.
+
+    Up to 5 % shift, 8 % zoom, 5 degrees, 20 % contrast and 0.1 brightness; edge pixels are continued
+    outwards and the result is clipped to [0, 1].
+    """
+    count = len(pixels)
+    shift_x, shift_y, zoom, angle, contrast, brightness = rng.uniform(-1, 1, (6, count))
+    scale = 1 + _ZOOM * zoom
+    cosine, sine = np.cos(np.radians(_DEGREES * angle)) / scale, np.sin(np.radians(_DEGREES * angle)) / scale
+    # affine_grid measures in half image sides, so a shift of a twentieth of the side is 0.1 there.
+    rows = [[cosine, -sine, 2 * _SHIFT * shift_x], [sine, cosine, 2 * _SHIFT * shift_y]]
+    theta = torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1))
+    grid = functional.affine_grid(theta, [count, 1, *pixels.shape[1:]], align_corners=False)
+    moved = functional.grid_sample(pixels[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    gain = torch.from_numpy(1 + _CONTRAST * contrast).float()[:, None, None]
+    offset = torch.from_numpy(_BRIGHTNESS * brightness).float()[:, None, None]
+    return moved.sub_(0.5).mul_(gain).add_(offset + 0.5).clamp_(0, 1)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Grey `pixels` (..., H, W) in [0, 1] as three equal channels less ImageNet's mean over its deviation.
+
+    Returns (..., 3, H, W) float32.
+    """
+    std = torch.tensor(IMAGENET_STD)[:, None, None]
+    mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
+    return (pixels.unsqueeze(-3) - mean) / std
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack items into a batch with V = the most views among them; absent views are zero and masked."""
+    most = max(len(item.images) for item in items)
+    images = items[0].images.new_zeros(len(items), most, *items[0].images.shape[1:])
+    view_mask = torch.zeros(len(items), most, dtype=torch.bool)
+    for row, item in enumerate(items):
+        images[row, : len(item.images)] = item.images
+        view_mask[row, : len(item.images)] = True
+    return Batch(images, view_mask, [item.study_id for item in items], [item.report for item in items])
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one process's share of an epoch; Lightning calls :meth:`set_epoch`.
+
+    With `shuffle` the order is a permutation drawn from (seed, epoch), filled up from its start so that
+    every process gets equally many. Without, the order is that of the dataset and nothing is repeated.
+    The order is drawn when the first index is taken, so that ``iter()`` may precede ``set_epoch()``, as
+    it does in Lightning when a run is resumed.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        *,
+        shuffle: bool = True,
+        on_epoch: Callable[[int], None] | None = None,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} must be at least 0 and below world {world}")
+        self.epoch = 0
+        self._n, self._seed, self._rank, self._world = n, seed, rank, world
+        self._shuffle = shuffle
+        self._on_epoch = on_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use the order of this epoch; `on_epoch` (the dataset's ``set_epoch``) hears of it too."""
+        self.epoch = epoch
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
+
+    def __len__(self) -> int:
+        if self._shuffle:
+            return math.ceil(self._n / self._world)
+        return len(range(self._rank, self._n, self._world))
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._shuffle:
+            yield from range(self._rank, self._n, self._world)
+            return
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._n)
+        order = np.resize(order, len(self) * self._world)
+        yield from order[self._rank :: self._world].tolist()
+
+
+class _LateLoader(DataLoader[Item]):
+    """Starts its workers at the first batch, not at ``iter()``: Lightning sets the epoch in between."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        yield from super().__iter__()
+
+
+def loader(
+    studies: Sequence[Study],
+    options: DataOptions,
+    *,
+    batch_size: int,
+    train: bool,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader[Item]:
+    """Batches of `studies`: shuffled and augmented where `train`, else in order and plain.
+
+    The last batch may be smaller. The sampler is ``loader.sampler``; a Lightning trainer needs
+    ``use_distributed_sampler=False``. Raises UserError when `studies` is empty.
+    """
+    if not len(studies):
+        raise UserError(f"No study is left to {'train on' if train else 'read'}; check the split and section.")
+    images = StudyImages(studies, options, augment=train and options.augment, seed=seed)
+    sampler = EpochSampler(len(studies), seed, rank, world, shuffle=train, on_epoch=images.set_epoch)
+    return _LateLoader(
+        images,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=options.workers,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,1 @@
+"""Where studies come from: one file per source, each yielding `Study`."""

@@ -1,0 +1,130 @@
+"""Phantoms as a source: random findings in the grammar's words, or the real Open-i reports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cxreport.errors import UserError
+from cxreport.phantom.kinds import chexpert_labels
+from cxreport.phantom.language import write
+from cxreport.phantom.make import render_study, sample_findings
+from cxreport.phantom.mesh import complete, findings_of
+from cxreport.phantom.openi import r2gen_records
+from cxreport.study import SPLITS, Finding, Report, Split, Study
+
+Language = Literal["grammar", "openi"]
+SHARES = (0.7, 0.1, 0.2)
+"""Shares of train, val and test among grammar phantoms."""
+SOURCE_VERSION = "1"
+"""Raised whenever the same seed gives other pixels or other words."""
+_CHUNK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What one phantom is made from; everything random in it follows from `seed` and `place`."""
+
+    place: int
+    study_id: str
+    split: Split
+    size: int
+    seed: int
+    language: Language
+    report: Report | None = None
+    codes: tuple[str, ...] = ()
+
+
+def phantom_studies(
+    count: int | None, size: int, language: Language, seed: int, archive: Path | None = None
+) -> Iterator[Study]:
+    """Render phantoms, in order, on all cores; the same arguments give the same pixels and words.
+
+    Args:
+        count: number of studies; for ``openi`` at most this many of the reports of R2Gen's split, with
+            the shares of the splits kept, and None for all of them.
+        size: side of the square views, in pixels.
+        language: ``grammar`` (random findings) or ``openi`` (the findings that a report's codes name).
+        seed: 0 or more.
+        archive: where ``NLMCXR_reports.tgz`` lies, else the installed torchxrayvision is searched.
+
+    Raises:
+        UserError: a bad size or count, or the Open-i reports are absent.
+    """
+    if not 32 <= size <= 2048:
+        raise UserError(f"--size must lie between 32 and 2048 pixels, not {size}.")
+    if count is not None and count < 10:
+        raise UserError(f"--studies must be at least 10, so that every split has some, not {count}.")
+    if language == "grammar" and count is None:
+        raise UserError("Say how many phantoms to make with --studies.")
+    orders = _grammar_orders(count or 0, size, seed) if language == "grammar" else _openi_orders(count, size, seed, archive)
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers == 1 or (count is not None and count < 4 * _CHUNK):
+        yield from map(_study, orders)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(_study, orders, chunksize=_CHUNK)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def count_of(count: int | None, language: Language, archive: Path | None = None) -> int:
+    """How many studies :func:`phantom_studies` will yield."""
+    if language == "grammar":
+        return count or 0
+    return len(_openi_orders(count, 32, 0, archive))
+
+
+def _grammar_orders(count: int, size: int, seed: int) -> list[_Order]:
+    ends = np.rint(np.cumsum(SHARES) * count)
+    splits: list[Split] = [SPLITS[int(np.searchsorted(ends, place, side="right"))] for place in range(count)]
+    return [
+        _Order(place, f"phantom-{seed}-{place:06d}", split, size, seed, "grammar")
+        for place, split in enumerate(splits)
+    ]
+
+
+def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None) -> list[_Order]:
+    orders = []
+    by_split = r2gen_records(archive)
+    everything = sum(len(records) for records in by_split.values())
+    for split in SPLITS:
+        records = by_split[split]
+        wanted = len(records) if count is None else max(round(len(records) * count / everything), 1)
+        for record in islice(records, wanted):
+            orders.append(
+                _Order(len(orders), record.id, split, size, seed, "openi", record.report, tuple(record.codes))
+            )
+    return orders
+
+
+def _study(order: _Order) -> Study:
+    rng = np.random.default_rng([order.seed, order.place])
+    unmapped: list[str] = []
+    if order.report is None:
+        wanted: tuple[Finding, ...] = sample_findings(rng)
+        report = write(wanted, rng)
+    else:
+        found, unmapped = findings_of(order.codes)
+        wanted, report = tuple(complete(finding, rng) for finding in found), order.report
+    views, findings, chest = render_study(wanted, order.size, rng)
+    return Study(
+        study_id=order.study_id,
+        patient_id=order.study_id,
+        views=views,
+        report=report,
+        split=order.split,
+        labels=chexpert_labels(findings),
+        findings=findings,
+        metadata={"language": order.language, "age": chest.age, "sex": chest.sex, "undrawn_codes": unmapped},
+    )

@@ -1,0 +1,27 @@
+"""Generators: studies to draft reports. One registry names them all.
+
+A new generator is one file, its options in ``cxreport.recipe`` and one line in :data:`GENERATORS`; the shared
+tests enrol it by itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from cxreport.errors import UserError
+
+if TYPE_CHECKING:
+    from cxreport.generators.base import Generator
+
+GENERATORS = {"r2gen": "cxreport.generators.r2gen:R2Gen"}
+"""Name (the recipe's ``model.generator``) to ``module:Class``."""
+
+
+def generator_class(name: str) -> type[Generator]:
+    """The generator called `name`; UserError for an unknown one."""
+    if name not in GENERATORS:
+        raise UserError(f"Unknown generator {name!r} in model.generator; choose {', '.join(sorted(GENERATORS))}.")
+    module, _, attribute = GENERATORS[name].partition(":")
+    found: type[Generator] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,120 @@
+"""R2Gen (Chen et al., "Generating Radiology Reports via Memory-driven Transformer", EMNLP 2020)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cxreport.data.words import END, WordTokenizer
+from cxreport.encoders import Encoder, build_encoder
+from cxreport.errors import UserError
+from cxreport.generators.base import Generator
+from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
+from cxreport.generators.memory_transformer import POSITIONS, MemoryStepper, MemoryTransformer
+from cxreport.recipe import DecodingOptions, R2GenOptions
+from cxreport.study import Draft
+
+if TYPE_CHECKING:
+    from cxreport.data.batch import Batch
+
+TOKENIZER = "tokenizer.json"
+
+
+class R2Gen(Generator):
+    """Image encoder, memory-driven transformer and word tokenizer.
+
+    The patches of a study's views stand one after another; those of absent views are hidden.
+    """
+
+    def __init__(self, options: R2GenOptions, encoder: Encoder, tokenizer: WordTokenizer) -> None:
+        super().__init__()
+        self.options = options
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.network = MemoryTransformer(len(tokenizer), encoder.width, options)
+
+    @classmethod
+    def build(cls, options: R2GenOptions, train_reports: Sequence[str]) -> Self:
+        """Make the vocabulary from the train split's cleaned reports, then the weights."""
+        tokenizer = WordTokenizer.train(train_reports, options.vocabulary_threshold)
+        return cls(options, build_encoder(options.encoder), tokenizer)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean negative log-likelihood over all words and ends of the batch, and their number."""
+        ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
+        lengths = torch.tensor([len(row) for row in ids])
+        padded = torch.full((len(ids), int(lengths.max())), END)
+        for row, values in zip(padded, ids, strict=True):
+            row[: len(values)] = torch.tensor(values)
+        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+        padded, target = padded.to(batch.images.device), target.to(batch.images.device)
+        decoded = self.network.decode(*self._context(batch), padded[:, :-1])
+        loss = F.cross_entropy(self.network.head(decoded[target]), padded[:, 1:][target])
+        return {"loss": loss, "tokens": target.sum()}
+
+    def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
+        """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
+        if decoding.max_length > POSITIONS:
+            raise UserError(f"decoding.max_length must be at most {POSITIONS} for r2gen (got {decoding.max_length}).")
+        start = time.perf_counter()
+        training = self.training
+        self.eval()
+        with torch.inference_mode():
+            texts = self._search(batch, decoding)
+        self.train(training)
+        seconds = (time.perf_counter() - start) / len(texts)
+        return [Draft(self.tokenizer.decode(text.ids), text.logprobs, seconds) for text in texts]
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled encoder features (B, D), averaged over the views that are present."""
+        pooled = self.encoder(batch.images[batch.view_mask]).pooled
+        return _spread(pooled, batch.view_mask).sum(dim=1) / batch.view_mask.sum(dim=1, keepdim=True)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the image encoder."""
+        return self.encoder.parameters()
+
+    def truncated(self, reports: Iterable[str]) -> int:
+        """How many reports have more words than ``max_length`` leaves room for."""
+        return sum(len(self.tokenizer.encode(report)) > self.options.max_length for report in reports)
+
+    def save_assets(self, folder: Path) -> None:
+        """Write tokenizer.json."""
+        self.tokenizer.save(folder / TOKENIZER)
+
+    @classmethod
+    def load_assets(cls, options: R2GenOptions, folder: Path) -> Self:
+        """Read tokenizer.json; published encoder weights are not looked for, saved ones will replace them."""
+        encoder = build_encoder(options.encoder.model_copy(update={"pretrained": False}))
+        return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
+
+    def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
+        context, mask = self._context(batch)
+        stepper = MemoryStepper(self.network, context, mask)
+        studies, device = context.shape[0], context.device
+        if decoding.method == "greedy":
+            return greedy_search(stepper, studies, decoding.max_length, device, decoding.block_trigrams)
+        found = beam_search(stepper, studies, decoding.beam_size, decoding.max_length, device)
+        return [best for best, *_ in found]
+
+    def _context(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Encoded patches (B, V*N, D) and, where views are absent, their mask (B, 1, 1, V*N)."""
+        patches = self.encoder(batch.images[batch.view_mask]).patches
+        views = _spread(patches, batch.view_mask).flatten(1, 2)
+        mask = None
+        if not batch.view_mask.all():
+            mask = batch.view_mask.repeat_interleave(patches.shape[1], dim=1)[:, None, None, :]
+        return self.network.encode(views, mask), mask
+
+
+def _spread(present: Tensor, view_mask: Tensor) -> Tensor:
+    """Rows of the present views (P, ...) at their places in (B, V, ...); zero where a view is absent."""
+    places = present.new_zeros(*view_mask.shape, *present.shape[1:])
+    places[view_mask] = present
+    return places

@@ -1,0 +1,1 @@
+"""Memories that generators carry: relational memory."""

@@ -1,0 +1,7 @@
+"""Training: recipe and prepared dataset in, run folder out; Lightning does the loop."""
+
+from __future__ import annotations
+
+from cxreport.training.run import fit
+
+__all__ = ["fit"]

@@ -1,0 +1,92 @@
+"""Where a model comes from: versions, commit, seed, data and machine; no names of hosts or folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import cxreport
+from cxreport.data.store import PreparedDataset
+from cxreport.recipe import Recipe
+
+PACKAGES = (
+    "cxreport",
+    "torch",
+    "torchvision",
+    "lightning",
+    "datasets",
+    "numpy",
+    "safetensors",
+    "pydicom",
+    "pillow",
+)
+
+
+def facts(recipe: Recipe, dataset: PreparedDataset, generator: nn.Module) -> dict[str, Any]:
+    """Everything about a run that is known before its first step, ready for JSON."""
+    return {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "dataset": dataset_facts(dataset),
+        "parameters": sum(parameter.numel() for parameter in generator.parameters()),
+        "versions": {"python": platform.python_version(), **versions()},
+        "git_commit": git_commit(),
+        "machine": machine(),
+    }
+
+
+def dataset_facts(dataset: PreparedDataset) -> dict[str, str]:
+    """What identifies a prepared dataset: its source and its hash, never its path."""
+    return {
+        "source": str(dataset.info.get("source", "")),
+        "source_version": str(dataset.info.get("source_version", "")),
+        "sha256": dataset.sha256,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide what a run computes."""
+    installed = {distribution.metadata["Name"].lower() for distribution in metadata.distributions()}
+    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, system and accelerator."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, ``+changes`` when it differs from that commit.
+
+    None when the package is installed outside a checkout, or git is absent.
+    """
+    here = Path(cxreport.__file__).parent
+    if _git(here, "ls-files", "--error-unmatch", Path(cxreport.__file__).name) is None:
+        return None
+    commit = _git(here, "rev-parse", "HEAD")
+    changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if commit and changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

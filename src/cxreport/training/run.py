@@ -1,0 +1,248 @@
+"""``fit``: from a recipe and a prepared dataset to a run folder that can be resumed at any time.
+
+A run folder holds ``recipe.yaml`` (complete), ``log.csv`` (a row per epoch), ``run.json`` (facts and
+progress), ``model/`` (the kept epoch, loadable from the first finished epoch on) and, until the run is
+finished, ``last.safetensors`` (the state to resume from).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_only
+
+from cxreport.data.store import PreparedDataset
+from cxreport.errors import UserError
+from cxreport.generators import generator_class
+from cxreport.recipe import Recipe
+from cxreport.training.batches import Batches, RunStudies
+from cxreport.training.files import mend, remove, write_text, writing
+from cxreport.training.keeper import MODEL, RUN, STATE, RunKeeper
+from cxreport.training.progress import TrainingProgress
+from cxreport.training.provenance import facts
+from cxreport.training.state import SafetensorsState, load_state
+from cxreport.training.task import Task, seed_everything
+
+FORMAT = "cxreport-run-1"
+RECIPE = "recipe.yaml"
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    recipe: Recipe,
+    dataset: PreparedDataset,
+    out: Path,
+    *,
+    resume: bool = False,
+    devices: int | str = "auto",
+) -> Path:
+    """Train the recipe's generator on the train split, choose its epoch on val; return the model folder.
+
+    `devices` is a number or "auto" (every accelerator of this machine, or the processor);
+    ``training.batch_size`` counts per device. With `resume` the run in `out` goes on after its last finished
+    epoch, to the weights of an unbroken run; a finished run is left as it is.
+
+    Raises UserError for a folder that is not empty, another recipe, dataset or number of devices than the run
+    to resume had, a split without usable studies, a loss that is not finite, a folder that cannot be written.
+    On Ctrl-C the folder is left loadable, how to resume is logged, and KeyboardInterrupt is raised.
+    """
+    first_process = getattr(rank_zero_only, "rank", 0) == 0
+    if first_process:
+        mend(out / MODEL)
+    earlier = _earlier_run(out, resume) if first_process or resume else None
+    if earlier is not None:
+        _refuse_changes(earlier, recipe, dataset, out)
+        if earlier["status"] == "finished":
+            logger.info(
+                "The run in %s is finished (epoch %s is kept); nothing to do.", out, earlier["kept_epoch"]
+            )
+            return out / MODEL
+    studies = RunStudies.of(recipe, dataset)
+    seed_everything(recipe.seed)
+    generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
+    truncated = generator.truncated(studies.reports)
+    if truncated:
+        logger.warning(
+            "%d of %d training reports are longer than model.max_length and learnt in part.",
+            truncated,
+            len(studies.reports),
+        )
+    known = {
+        "format": FORMAT,
+        **facts(recipe, dataset, generator),
+        "studies": {**studies.counts, "train_truncated": truncated},
+        "options": recipe.model_dump(mode="json"),
+    }
+    keeper = RunKeeper(out, recipe, generator, known)
+    state = out / STATE if earlier is not None and (out / STATE).exists() else None
+    if state is not None:
+        keeper.load_state_dict(load_state(state)["callbacks"][keeper.state_key])
+    with _quiet():
+        trainer = _trainer(recipe, devices, [keeper, TrainingProgress()])
+        known["devices"] = trainer.world_size
+        if earlier is not None and earlier["devices"] != trainer.world_size:
+            raise UserError(
+                f"The run in {out} is on {earlier['devices']} device(s), not {trainer.world_size}; "
+                f"resume it with --devices {earlier['devices']}."
+            )
+        if trainer.is_global_zero:
+            _begin(out, recipe, keeper)
+        if not keeper.complete:
+            progress = trainer.fit_loop.epoch_progress.current
+            progress.processed = progress.completed = keeper.epochs  # type: ignore[attr-defined]
+            task = Task(generator, recipe.training, recipe.seed, generator.encoder_parameters())
+            batches = Batches(recipe, studies)
+            with _resumable_interrupt(trainer, keeper):
+                trainer.fit(task, datamodule=batches, ckpt_path=state)
+        if trainer.is_global_zero:
+            _finish(out, keeper)
+    return out / MODEL
+
+
+def _earlier_run(out: Path, resume: bool) -> dict[str, Any] | None:
+    """Facts of the run to resume; None for a new one."""
+    try:
+        filled = out.exists() and any(out.iterdir())
+        if not filled and resume:
+            raise UserError(f"There is no run to resume in {out}; start it without --resume.")
+        if not filled:
+            return None
+        if not resume:
+            raise UserError(
+                f"The folder {out} is not empty; choose another --out, or continue its run with --resume."
+            )
+        run: dict[str, Any] = json.loads((out / RUN).read_text(encoding="utf-8"))
+        if run.get("format") != FORMAT:
+            raise ValueError(f"format {run.get('format')!r}")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{out} is not a run folder that can be used ({error}); choose another --out."
+        ) from None
+    return run
+
+
+def _refuse_changes(earlier: dict[str, Any], recipe: Recipe, dataset: PreparedDataset, out: Path) -> None:
+    changes = list(_differences(earlier["options"], recipe.model_dump(mode="json")))
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise UserError(
+            f"The run in {out} has another recipe: {'; '.join(changes[:3])}{more}; "
+            "resume it with the options it began with."
+        )
+    if earlier["dataset"]["sha256"] != dataset.sha256:
+        raise UserError(
+            f"The run in {out} was on another dataset (sha256 {earlier['dataset']['sha256'][:12]}) than "
+            f"{dataset.path} (sha256 {dataset.sha256[:12]}); give --data the dataset it began with."
+        )
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield f"{key} is {before!r} there and {now!r} here"
+
+
+def _begin(out: Path, recipe: Recipe, keeper: RunKeeper) -> None:
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / RECIPE, recipe.dump())
+        keeper.write_log()
+        keeper.write_facts("running")
+    options = recipe.training
+    logger.info(
+        "%s: %s parameters, %d epochs of %d studies, %d studies a step on %d device(s), from epoch %d.",
+        recipe.name,
+        f"{keeper.facts['parameters']:,}",
+        options.epochs,
+        keeper.facts["studies"]["train"],
+        options.batch_size * keeper.facts["devices"],
+        keeper.facts["devices"],
+        keeper.epochs + 1,
+    )
+
+
+def _finish(out: Path, keeper: RunKeeper) -> None:
+    with writing(out):
+        keeper.write_facts("finished")
+        remove(out / STATE)
+    if keeper.epochs < keeper.recipe.training.epochs:
+        logger.info("Stopped after %.1f minutes (training.max_minutes).", keeper.minutes)
+
+
+def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
+    options = recipe.training
+    try:
+        return lightning.Trainer(
+            devices=devices,
+            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
+            max_epochs=options.epochs,
+            gradient_clip_val=options.gradient_clip,
+            callbacks=callbacks,
+            plugins=[SafetensorsState()],
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"--devices {devices} with training.precision={options.precision}: {reason}"
+        ) from None
+
+
+@contextmanager
+def _resumable_interrupt(trainer: lightning.Trainer, keeper: RunKeeper) -> Iterator[None]:
+    """Turn Lightning's exit on Ctrl-C into a KeyboardInterrupt, the run folder left as of the last epoch."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        if trainer.is_global_zero:
+            with writing(keeper.out):
+                keeper.write_facts("interrupted")
+            what = (
+                f"{keeper.out / MODEL} is epoch {keeper.kept['epoch']}"
+                if keeper.kept
+                else "there is no model yet"
+            )
+            logger.warning(
+                "Stopped in epoch %d of %d; %s. The same command with --resume continues.",
+                keeper.epochs + 1,
+                keeper.recipe.training.epochs,
+                what,
+            )
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Mute Lightning's banners, tips and advice for the time of a run; warnings of others are shown."""
+    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
