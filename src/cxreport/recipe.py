@@ -194,25 +194,37 @@ def _apply(tree: dict[str, Any], change: str) -> None:
 def _sentence(error: ValidationError) -> str:
     """The first problem as one sentence, with the nearest known key for an unknown one."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "r2gen")
+    where = ".".join(str(part) for part in first["loc"] if part not in _model_names())
     if first["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
         known = _known_keys(parent)
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-        everywhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
+        elsewhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
+        near = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
-        if everywhere and not near:
-            hint = f"did you mean {everywhere[0]}?"
         return f"unknown key {where}; {hint}"
     if first["type"] == "missing":
         return f"{where} is missing."
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where or 'recipe'}: {message} (got {first['input']!r})." if where else f"{message}."
+    if isinstance(first["input"], dict):
+        return f"{where}: {message}." if where else f"{message}."
+    given = repr(first["input"])
+    return f"{where}: {message} (got {given if len(given) <= 60 else given[:57] + '...'})."
+
+
+def _model_names() -> set[str]:
+    """Values of ``model.generator``: a union told apart by it names them in the places of its errors."""
+    return {
+        str(name)
+        for options in _models_in(ModelOptions)
+        for name in getattr(options.model_fields["generator"].annotation, "__args__", ())
+    }
 
 
 def _known_keys(parent: str) -> list[str]:
     prefix = f"{parent}." if parent else ""
-    return [k.removeprefix(prefix) for k in _all_keys() if k.startswith(prefix) and "." not in k[len(prefix) :]]
+    return [
+        k.removeprefix(prefix) for k in _all_keys() if k.startswith(prefix) and "." not in k[len(prefix) :]
+    ]
 
 
 def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxreport.data.text import clean
 from cxreport.phantom.kinds import KINDS, zones_of
 from cxreport.phantom.language import write
 from cxreport.phantom.parser import parse, parse_findings
@@ -42,11 +41,6 @@ def pairs(finding: Finding) -> list[tuple[str, str | None]]:
     return [(finding.kind, side) for side in sides]
 
 
-def cleaned(text: str) -> str:
-    """The form that models train on: lower case, stops apart, no other punctuation."""
-    return " ".join(re.sub(r"[^a-z. ]", " ", text.lower()).replace(".", " . ").split())
-
-
 studies = st.lists(st.sampled_from(EVERY_FINDING), max_size=6).map(one_a_place)
 
 
@@ -56,7 +50,7 @@ def test_reads_back_exactly_what_was_written(findings: list[Finding], seed: int)
     report = write(findings, np.random.default_rng(seed))
     truth = frozenset(pair for finding in findings for pair in pairs(finding))
     assert parse(report.findings) == truth
-    assert parse(cleaned(report.findings)) == truth
+    assert parse(clean(report.findings)) == truth
     assert parse(f"{report.findings} {report.findings}") == truth
     assert parse(report.impression) <= truth
 
@@ -73,7 +67,7 @@ def test_reads_back_three_thousand_studies_with_zone_and_severity() -> None:
             for kind, side in pairs(finding)
         }
         assert {repr(finding) for finding in parse_findings(text)} == truth, text
-        assert {repr(finding) for finding in parse_findings(cleaned(text))} == truth, text
+        assert {repr(finding) for finding in parse_findings(clean(text))} == truth, text
 
 
 LEFT_EFFUSION = {("pleural_effusion", "left")}
@@ -122,7 +116,7 @@ LEFT_EFFUSION = {("pleural_effusion", "left")}
 )  # fmt: skip
 def test_reads_sentences_that_the_grammar_does_not_write(text: str, truth: set) -> None:
     assert parse(text) == truth
-    assert parse(cleaned(text)) == truth
+    assert parse(clean(text)) == truth
 
 
 def test_a_decimal_point_does_not_end_a_sentence() -> None:
@@ -149,7 +143,7 @@ def test_never_raises(text: str) -> None:
 WORDS = sorted({
     word
     for finding in EVERY_FINDING
-    for word in cleaned(write([finding], np.random.default_rng(len(finding.kind))).findings).split()
+    for word in clean(write([finding], np.random.default_rng(len(finding.kind))).findings).split()
 })  # fmt: skip
 
 

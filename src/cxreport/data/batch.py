@@ -261,7 +261,7 @@ def loader(
     ``use_distributed_sampler=False``. Raises UserError when `studies` is empty.
     """
     if not len(studies):
-        raise UserError(f"No study is left to {'train on' if train else 'read'}; check the split and section.")
+        raise UserError("No study is left to make batches of; check the split and the section.")
     images = StudyImages(studies, options, augment=train and options.augment, seed=seed)
     sampler = EpochSampler(len(studies), seed, rank, world, shuffle=train, on_epoch=images.set_epoch)
     return _LateLoader(

@@ -28,10 +28,13 @@ from cxreport.study import Projection
 
 _RADIOGRAPHY = {"", "CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC"}
 _CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "STERNUM", "HEART", "CLAVICLE")
-_OTHER_PARTS = frozenset(
-    "ABDOMEN ANKLE ARM BREAST CALCANEUS COCCYX CSPINE ELBOW EXTREMITY FEMUR FINGER FOOT FOREARM HAND HEAD HIP "
-    "HUMERUS JAW KNEE LEG LSPINE NECK PATELLA PELVIS SCAPULA SHOULDER SKULL SPINE TIBIA TOE TSPINE WRIST".split()
-)
+# fmt: off
+_OTHER_PARTS = frozenset({
+    "ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR",
+    "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK",
+    "PATELLA", "PELVIS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "TIBIA", "TOE", "TSPINE", "WRIST",
+})
+# fmt: on
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -54,7 +57,7 @@ def read_dicom(path: Path) -> DicomImage:
     with _private_failures(path, "is not a readable DICOM file"):
         syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")).strip("\0 "))
     if syntax == DeflatedExplicitVRLittleEndian:
-        raise UserError(f"{path} is a deflated DICOM file, which can inflate to any size; export it undeflated.")
+        raise UserError(f"{path} is deflated DICOM, which can inflate to any size; export it undeflated.")
     with _private_failures(path, "is not a readable DICOM file"):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         _check_header(header, path)
@@ -96,7 +99,7 @@ def _check_header(header: pydicom.Dataset, path: Path) -> None:
         raise UserError(f"{path} has {int(header.NumberOfFrames)} frames; a view is a single image.")
     photometric = header.get("PhotometricInterpretation")
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UserError(f"{path} is a colour image, not a radiograph (it must be MONOCHROME1 or MONOCHROME2).")
+        raise UserError(f"{path} is a colour image, not a radiograph (MONOCHROME1 or MONOCHROME2).")
 
 
 def _check_codestream(dataset: pydicom.Dataset, path: Path) -> None:
@@ -109,7 +112,7 @@ def _check_codestream(dataset: pydicom.Dataset, path: Path) -> None:
 
 
 def _displayed(
-    dataset: pydicom.Dataset, stored: NDArray[np.generic], path: Path, notes: list[str]
+    dataset: pydicom.Dataset, stored: NDArray[np.number], path: Path, notes: list[str]
 ) -> NDArray[np.uint8]:
     padding = _padding(dataset, stored)
     values = apply_modality_lut(stored, dataset)
@@ -126,7 +129,7 @@ def _displayed(
     return pixels
 
 
-def _padding(dataset: pydicom.Dataset, stored: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _padding(dataset: pydicom.Dataset, stored: NDArray[np.number]) -> NDArray[np.bool_]:
     """Where no detector was: stored values in PixelPaddingValue .. PixelPaddingRangeLimit."""
     if dataset.get("PixelPaddingValue") is None:
         return np.zeros(stored.shape, dtype=bool)
@@ -143,9 +146,7 @@ def _signed(dataset: pydicom.Dataset, value: int | bytes) -> int:
     return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
 
 
-def _windowed(
-    dataset: pydicom.Dataset, values: NDArray[np.generic], path: Path
-) -> NDArray[np.uint8] | None:
+def _windowed(dataset: pydicom.Dataset, values: NDArray[np.generic], path: Path) -> NDArray[np.uint8] | None:
     """The first VOI LUT or window applied; None when it is malformed or leaves a single grey."""
     try:
         ends = np.sort(apply_voi_lut(_far_ends(dataset), dataset))

@@ -23,7 +23,8 @@ MAX_PIXELS = 80_000_000
 """Images that declare more pixels are refused undecoded. A large detector has 20 million."""
 MAX_FILE_BYTES = 2**29
 
-_PILLOW_FAILURES = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+# What Pillow raises on hostile bytes, by experience and by its source.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 _FORMATS = ("PNG", "JPEG")
 
 
@@ -92,7 +93,7 @@ def decode(view: View, size: int) -> NDArray[np.uint8]:
                 raise UserError(f"A view declares {image.width} x {image.height} pixels; prepare it again.")
             image.draft("L", (size, size))
             grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    except (*_PILLOW_FAILURES, Image.DecompressionBombError):
+    except (*_DAMAGE, Image.DecompressionBombError):
         raise UserError("A view of the dataset is damaged; prepare the dataset again.") from None
     return np.array(grey)
 
@@ -131,7 +132,7 @@ def _start_of(path: Path) -> bytes:
         if size == 0:
             raise UserError(f"{path} is empty (0 bytes).")
         if size > MAX_FILE_BYTES:
-            raise UserError(f"{path} has {size / 2**20:.0f} MiB, more than the {MAX_FILE_BYTES >> 20} allowed.")
+            raise UserError(f"{path} has {size >> 20} MiB, more than the {MAX_FILE_BYTES >> 20} allowed.")
         with path.open("rb") as file:
             return file.read(132)
     except (OSError, ValueError) as error:
@@ -151,10 +152,11 @@ def _grey_of(path: Path) -> NDArray[np.uint8]:
             return _eight_bits(ImageOps.exif_transpose(opened), path)
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path} declares more than the {MAX_PIXELS // 10**6} million pixels that are read; shrink it first."
+            f"{path} declares more than the {MAX_PIXELS // 10**6} million pixels that are read; shrink it."
         ) from None
-    except _PILLOW_FAILURES as error:
-        raise UserError(f"{path} is damaged or truncated ({type(error).__name__}); export it again.") from None
+    except _DAMAGE as error:
+        name = type(error).__name__
+        raise UserError(f"{path} is damaged or truncated ({name}); export it again.") from None
 
 
 def _eight_bits(image: Image.Image, path: Path) -> NDArray[np.uint8]:

@@ -150,8 +150,11 @@ class PreparedDataset:
             raise UserError(
                 f"The {name} split of {self.path} cannot be read ({_first_line(error)}); prepare it again."
             ) from None
-        if len(dataset) != self.info["splits"][name]["count"] or set(dataset.column_names) != set(SCHEMA.names):
-            raise UserError(f"The {name} split of {self.path} is not what dataset.json says; prepare it again.")
+        count = self.info["splits"][name]["count"]
+        if len(dataset) != count or set(dataset.column_names) != set(SCHEMA.names):
+            raise UserError(
+                f"The {name} split of {self.path} is not what dataset.json says; prepare it again."
+            )
         return Studies(dataset)
 
     @property
@@ -224,7 +227,7 @@ class _SplitWriter:
 
         self._flush()
         self.close()
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in self._shards],
             "_fingerprint": self._content.hexdigest()[:16],
             "_format_columns": None,

@@ -27,6 +27,10 @@ _TOKEN = re.compile(
 )
 _LIST_NUMBER = re.compile(r"\d{1,2}")
 
+_LEGACY_DOT_PASSES = 3
+_LEGACY_QUOTES = re.compile(r"[\"/\\']")
+_LEGACY_DROPPED = re.compile(r"[.,?;*!%^&_+():-\[\]{}]")
+
 
 def clean(text: str) -> str:
     """Lower-case words and signs separated by single blanks, every sentence ending in `` .``.
@@ -85,10 +89,6 @@ def legacy_iu(text: str) -> str:
     sentences = text.strip().lower().split(". ")
     return " . ".join(_LEGACY_DROPPED.sub("", _LEGACY_QUOTES.sub("", s).strip()) for s in sentences) + " ."
 
-
-_LEGACY_DOT_PASSES = 3
-_LEGACY_QUOTES = re.compile(r"[\"/\\']")
-_LEGACY_DROPPED = re.compile(r"[.,?;*!%^&_+():-\[\]{}]")
 
 CLEANERS = {"clean": clean, "legacy-iu": legacy_iu}
 """Cleaners by their name in a recipe."""

@@ -27,7 +27,7 @@ def random_train(train_reports: Sequence[str], count: int, seed: int) -> list[st
     if not train_reports:
         raise ValueError("no train reports")
     drawn = np.random.default_rng(seed).integers(len(train_reports), size=count)
-    return [train_reports[index] for index in drawn]
+    return [train_reports[index] for index in drawn.tolist()]
 
 
 def nearest_neighbour(
@@ -53,7 +53,7 @@ def nearest_neighbour(
         better = highest > best + _TIE
         chosen[better] = start + earliest[better]
         best[better] = highest[better]
-    return [train_reports[index] for index in chosen]
+    return [train_reports[index] for index in chosen.tolist()]
 
 
 def other_studies(truths: Sequence[Hashable], seed: int) -> list[int]:

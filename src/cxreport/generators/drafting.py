@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from cxreport import DISCLAIMER
-from cxreport.data.batch import loader, usable
+from cxreport.data.batch import loader
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.images import inspect
 from cxreport.data.store import PreparedDataset
@@ -25,10 +22,10 @@ from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.baselines import most_frequent, nearest_neighbour, other_studies, random_train
+from cxreport.generators.prediction_file import Record, UnfinishedFile, write_predictions
 from cxreport.recipe import DataOptions, Recipe
-from cxreport.study import Study
+from cxreport.study import Draft, Study
 
-Record = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 """Called with the name of a step, how much of it is done, and how much there is."""
 
@@ -88,30 +85,27 @@ def draft_split(
     probabilities are not numbers.
     """
     studies = dataset.split(split)
-    report = progress or _no_progress
-    part = _Part(out, _fingerprint(generator, recipe, dataset, split))
-    with _writing(out):
-        records = part.open(studies.study_ids)
+    progress = progress or _no_progress
+    unfinished = UnfinishedFile(out, _fingerprint(generator, recipe, dataset, split))
+    records = unfinished.resume(studies.study_ids)
     resumed = len(records)
-    report("drafts", resumed, len(studies))
+    progress("drafts", resumed, len(studies))
     for drafts in _drafts(generator, recipe, studies[resumed:]):
         new = [
-            _record(studies[len(records) + place], draft, recipe.data, dataset)
-            for place, draft in enumerate(drafts)
+            _record(studies[len(records) + place], draft, recipe.data) for place, draft in enumerate(drafts)
         ]
-        with _writing(out):
-            part.append(new)
+        unfinished.append(new)
         records += new
-        report("drafts", len(records), len(studies))
-    notes = list(part.notes)
+        progress("drafts", len(records), len(studies))
+    notes = list(unfinished.notes)
     texts: dict[str, list[str]] = {}
     if controls:
-        texts, control_notes = _controls(generator, recipe, dataset, split, records, report)
+        texts, control_notes = _controls(generator, recipe, dataset, split, records, progress)
         notes += control_notes
         for place, record in enumerate(records):
             record["controls"] = {name: column[place] for name, column in texts.items()}
     write_predictions(records, out)
-    part.remove()
+    unfinished.remove()
     seconds = sum(record["seconds"] for record in records) / len(records)
     return DraftingSummary(out, len(records), resumed, seconds, tuple(texts), tuple(notes))
 
@@ -125,42 +119,25 @@ def draft_files(
     counts as frontal. A file that cannot be read is left out and listed; UserError when none can.
     """
     files = [file for path in paths for file in _files_in(path)]
+    data = recipe.data.model_copy(update={"workers": 0})  # a batch at a time is too little to share out
+    recipe = recipe.model_copy(update={"data": data})
     result = FileDrafts([], {})
-    report = progress or _no_progress
+    progress = progress or _no_progress
     size = recipe.decoding.batch_size
     for start in range(0, len(files), size):
         batch = list(_readable(files[start : start + size], start, result))
-        for drafts in _drafts(generator, recipe, batch) if batch else ():
+        for drafts in _drafts(generator, recipe, batch):
             result.records.extend(
-                _record(study, draft, recipe.data, None) for study, draft in zip(batch, drafts, strict=True)
+                _record(study, draft, recipe.data) for study, draft in zip(batch, drafts, strict=True)
             )
-        report("drafts", min(start + size, len(files)), len(files))
+        progress("drafts", min(start + size, len(files)), len(files))
     if not result.records:
         first = result.exclusions.items[0].detail
         raise UserError(first if len(files) == 1 else f"None of the {len(files)} files can be read; {first}")
     return result
 
 
-def write_predictions(records: Iterable[Record], out: Path) -> None:
-    """Write `records` as a predictions file in one step; UserError where `out` cannot be written."""
-    complete = out.with_name(out.name + ".tmp")
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with complete.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_line(record) for record in records)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(complete, out)
-
-
-@dataclass(frozen=True, slots=True)
-class _TimedDraft:
-    text: str
-    mean_logprob: float
-    seconds: float
-
-
-def _drafts(generator: Generator, recipe: Recipe, studies: Sequence[Study]) -> Iterator[list[_TimedDraft]]:
+def _drafts(generator: Generator, recipe: Recipe, studies: Sequence[Study]) -> Iterator[list[Draft]]:
     """Drafts of `studies` in order, batch by batch; the seconds are an equal share of the batch's."""
     if not len(studies):
         return
@@ -177,12 +154,10 @@ def _drafts(generator: Generator, recipe: Recipe, studies: Sequence[Study]) -> I
                 "The model writes with probabilities that are not numbers, so its training diverged;"
                 " train it again with a lower training.learning_rate."
             )
-        yield [_TimedDraft(draft.text, draft.mean_logprob, seconds) for draft in drafts]
+        yield [replace(draft, seconds=seconds) for draft in drafts]
 
 
-def _record(
-    study: Study, draft: _TimedDraft, options: DataOptions, dataset: PreparedDataset | None
-) -> Record:
+def _record(study: Study, draft: Draft, options: DataOptions) -> Record:
     return {
         "study_id": study.study_id,
         "split": study.split,
@@ -193,7 +168,7 @@ def _record(
         "mean_logprob": draft.mean_logprob,
         "evidence": [],
         "truth": _known_findings(study),
-        "language": dataset.info["options"].get("language") if dataset is not None else None,
+        "language": study.metadata.get("language"),
         "disclaimer": DISCLAIMER,
     }
 
@@ -215,24 +190,26 @@ def _controls(
     dataset: PreparedDataset,
     split: str,
     records: Sequence[Record],
-    report: Progress,
+    progress: Progress,
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The texts of every control in the order of `records`, and why one is missing."""
     texts: dict[str, list[str]] = {}
     notes: list[str] = []
     train = dataset.split("train") if "train" in dataset.splits else None
-    kept = usable(train, recipe.data)[0] if train is not None else []
-    if train is None or split == "train" or not kept:
-        notes.append("No baselines from training reports: they need a train split with reports beside this one.")
+    reports = [target_text(entry, recipe.data) for entry in train.reports] if train is not None else []
+    if train is None or split == "train" or not any(reports):
+        notes.append(
+            "No baselines from training reports: they need a train split with reports beside this one."
+        )
     else:
-        train = train.select(kept)
-        reports = [target_text(entry, recipe.data) for entry in train.reports]
+        train = train.select(place for place, text in enumerate(reports) if text)
+        reports = [text for text in reports if text]
         texts["most_frequent"] = [most_frequent(reports)] * len(records)
         texts["random_train"] = random_train(reports, len(records), recipe.seed)
         texts["nearest_neighbour"] = nearest_neighbour(
-            _features(generator, recipe, train, "features of train", report),
+            _features(generator, recipe, train, "features of train", progress),
             reports,
-            _features(generator, recipe, dataset.split(split), f"features of {split}", report),
+            _features(generator, recipe, dataset.split(split), f"features of {split}", progress),
         )
     if len(records) < 2:
         notes.append("No shuffled images: a single study has no other study.")
@@ -247,7 +224,7 @@ def _truth_key(record: Record) -> Hashable:
 
 
 def _features(
-    generator: Generator, recipe: Recipe, studies: Sequence[Study], step: str, report: Progress
+    generator: Generator, recipe: Recipe, studies: Sequence[Study], step: str, progress: Progress
 ) -> np.ndarray:
     """Pooled encoder features (N, D) float32 of `studies`."""
     device = _device(generator)
@@ -260,5 +237,50 @@ def _features(
         ):
             rows.append(generator.features(batch.to(device)).float().cpu().numpy())
             done += len(batch)
-            report(step, done, len(studies))
+            progress(step, done, len(studies))
     return np.concatenate(rows)
+
+
+def _files_in(path: Path) -> list[Path]:
+    """`path`, or all files below it by name; UserError for a folder without files."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    if not files:
+        raise UserError(f"The folder {path} holds no file; name image files or a folder of them.")
+    return files
+
+
+def _readable(files: Sequence[Path], before: int, result: FileDrafts) -> Iterator[Study]:
+    """The files as studies of one view; those that cannot be read go to ``result.exclusions``."""
+    for position, file in enumerate(files, start=before + 1):
+        try:
+            image = inspect(file)
+        except UserError as error:
+            result.exclusions.add(str(file), "unreadable image", str(error))
+            continue
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        study_id = f"input-{position}-{digest[:8]}"
+        result.paths[study_id] = file
+        if image.warnings:
+            result.warnings[study_id] = image.warnings
+        view = replace(image.view, projection=image.view.projection or "frontal")
+        yield Study(study_id, study_id, (view,))
+
+
+def _fingerprint(generator: Generator, recipe: Recipe, dataset: PreparedDataset, split: str) -> str:
+    """SHA-256 over everything that decides what the drafts are: weights, recipe, dataset and split."""
+    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split]).encode())
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _device(generator: Generator) -> torch.device:
+    return next(generator.parameters()).device
+
+
+def _no_progress(step: str, done: int, total: int) -> None:
+    """Nobody watches."""

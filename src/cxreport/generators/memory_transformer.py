@@ -19,7 +19,8 @@ from cxreport.generators.transformer import (
     position_table,
     take_beams,
 )
-from cxreport.memories.relational import ConditionalLayerNorm, RelationalMemory, UnbiasedLayerNorm
+from cxreport.memories.layers import Dropout, UnbiasedLayerNorm
+from cxreport.memories.relational import ConditionalLayerNorm, RelationalMemory
 from cxreport.recipe import R2GenOptions
 
 POSITIONS = 5000
@@ -40,7 +41,7 @@ class MemoryDecoderLayer(nn.Module):
         self.self_attention_norm = ConditionalLayerNorm(width, memory_width)
         self.cross_attention_norm = ConditionalLayerNorm(width, memory_width)
         self.feed_forward_norm = ConditionalLayerNorm(width, memory_width)
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
 
     def forward(
         self,
@@ -89,8 +90,8 @@ class MemoryTransformer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
         self.patch_projection = nn.Linear(feature_width, width)
         self.head = nn.Linear(width, words + 1)
-        self.feature_dropout = nn.Dropout(options.feature_dropout)
-        self.embedding_dropout = nn.Dropout(dropout)
+        self.feature_dropout = Dropout(options.feature_dropout)
+        self.embedding_dropout = Dropout(dropout)
         self.positions: Tensor
         self.register_buffer("positions", position_table(POSITIONS, width), persistent=False)
 

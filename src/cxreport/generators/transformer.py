@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cxreport.memories.relational import UnbiasedLayerNorm
+from cxreport.memories.layers import Dropout, UnbiasedLayerNorm, dropout
 
 
 class Attention(nn.Module):
@@ -35,8 +35,11 @@ class Attention(nn.Module):
 
         `mask` is boolean, broadcasts to (B, heads, Q, K), and is True where a query may look.
         """
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout)
+        queries = self._split(self.query(x))
+        if self.training and self.dropout > 0:
+            attended = _attention_with_dropout(queries, keys, values, mask, self.dropout)
+        else:
+            attended = F.scaled_dot_product_attention(queries, keys, values, mask)
         joined: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return joined
 
@@ -52,7 +55,7 @@ class FeedForward(nn.Sequential):
     """Linear, ReLU, dropout, Linear."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__(nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width))
+        super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
 
 
 class EncoderLayer(nn.Module):
@@ -64,7 +67,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(width, inner, dropout)
         self.attention_norm = UnbiasedLayerNorm(width)
         self.feed_forward_norm = UnbiasedLayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, N, D); `mask` as in :meth:`Attention.attend`."""
@@ -127,6 +130,18 @@ def position_table(length: int, width: int) -> Tensor:
     rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * -(math.log(10000.0) / width))
     angle = position * rate
     return torch.stack([torch.sin(angle), torch.cos(angle)], dim=-1).flatten(1)[:, :width].contiguous()
+
+
+def _attention_with_dropout(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, rate: float
+) -> Tensor:
+    """Scaled dot-product attention with dropout on its weights."""
+    if queries.device.type != "cpu":
+        return F.scaled_dot_product_attention(queries, keys, values, mask, rate)
+    scores = (queries / queries.shape[-1] ** 0.5) @ keys.transpose(2, 3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return dropout(torch.softmax(scores, dim=-1), rate) @ values
 
 
 def _grown(x: Tensor) -> Tensor:

@@ -5,24 +5,14 @@ Source: Chen et al., EMNLP 2020, sections 2.3 and 2.4; published ``modules/encod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class UnbiasedLayerNorm(nn.Module):
-    """gamma * (x - mean) / (std + 1e-6) + beta with the unbiased std, unlike ``nn.LayerNorm``."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-        self.beta = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis of x (..., D)."""
-        return torch.addcmul(self.beta, self.gamma, standardize(x))
+from cxreport.memories.layers import dropout_factors, standardize
 
 
 class ConditionalLayerNorm(nn.Module):
@@ -81,49 +71,53 @@ class RelationalMemory(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Memory after each of the tokens (B, T, D), flattened: (B, T, S*D)."""
+        batch, length, _ = tokens.shape
         terms = self._token_terms(tokens)
         projection = self._memory_projection()
-        memory = self.initial(tokens.shape[0])
+        kept: Sequence[Tensor | None] = [None] * length
+        if self.training and self.dropout > 0:
+            shape = (length, batch, self.slots, self.slots + 1, self.heads, 1)
+            kept = dropout_factors(shape, self.dropout, tokens).unbind(0)
+        memory = self.initial(batch)
         history = []
         # unbind: indexing inside the loop would make every backward step write a gradient of full length
-        for step in zip(*(term.unbind(1) for term in terms), strict=True):
-            memory = self._advance(memory, _TokenTerms(*step), projection)
+        for key, value, gate, factors in zip(*(term.unbind(1) for term in terms), kept, strict=True):
+            memory = self._advance(memory, _TokenTerms(key, value, gate), projection, factors)
             history.append(memory)
         return torch.stack(history, dim=1).flatten(2)
 
     def step(self, memory: Tensor, token: Tensor) -> Tensor:
-        """The memory (B, S, D) after one more token (B, D)."""
+        """The memory (B, S, D) after one more token (B, D), without dropout."""
         return self._advance(memory, self._token_terms(token), self._memory_projection())
 
     def _token_terms(self, tokens: Tensor) -> _TokenTerms:
-        return _TokenTerms(self.key(tokens), self.value(tokens), self.token_gate(tokens))
+        return _TokenTerms(self._heads(self.key(tokens)), self._heads(self.value(tokens)), self.token_gate(tokens))
 
     def _memory_projection(self) -> tuple[Tensor, Tensor]:
         """Queries, keys and values of the memory as one matrix product."""
         layers = (self.query, self.key, self.value)
         return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
 
-    def _advance(self, memory: Tensor, token: _TokenTerms, projection: tuple[Tensor, Tensor]) -> Tensor:
-        batch, slots, width = memory.shape
-        query, key, value = F.linear(memory, *projection).chunk(3, dim=-1)
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))
+
+    def _advance(
+        self, memory: Tensor, token: _TokenTerms, projection: tuple[Tensor, Tensor], kept: Tensor | None = None
+    ) -> Tensor:
+        """One step; attention is spelt out, for S x (S + 1) weights are too few for matrix products."""
+        query, key, value = (self._heads(x) for x in F.linear(memory, *projection).chunk(3, dim=-1))
         key = torch.cat([key, token.key.unsqueeze(1)], dim=1)
         value = torch.cat([value, token.value.unsqueeze(1)], dim=1)
-        split = (batch, -1, self.heads, width // self.heads)
-        query, key, value = (x.reshape(split).transpose(1, 2) for x in (query, key, value))
-        weights = torch.softmax(query @ key.transpose(2, 3) / (width // self.heads) ** 0.5, dim=-1)
-        weights = F.dropout(weights, self.dropout, self.training)
-        attended = (weights @ value).transpose(1, 2).reshape(batch, slots, width)
+        scores = (query.unsqueeze(2) * key.unsqueeze(1)).sum(dim=-1, keepdim=True)  # (B, S, S + 1, heads, 1)
+        weights = torch.softmax(scores / key.shape[-1] ** 0.5, dim=2)
+        if kept is not None:
+            weights = weights * kept
+        attended = (weights * value.unsqueeze(1)).sum(dim=2).flatten(2)
         renewed = memory + self.output(attended)
         renewed = renewed + self.mlp(renewed)
-        gates = token.gate.unsqueeze(1) + self.memory_gate(torch.tanh(memory))
-        enter, keep = torch.sigmoid(gates).chunk(2, dim=-1)
-        return enter * torch.tanh(renewed) + keep * memory
-
-
-def standardize(x: Tensor) -> Tensor:
-    """(x - mean) / (std + 1e-6) over the last axis, with the unbiased std."""
-    std, mean = torch.std_mean(x, dim=-1, keepdim=True)
-    return (x - mean) / (std + 1e-6)
+        gates = torch.sigmoid(token.gate.unsqueeze(1) + self.memory_gate(torch.tanh(memory)))
+        enter, keep = gates.chunk(2, dim=-1)
+        return torch.addcmul(keep * memory, enter, torch.tanh(renewed))
 
 
 def _shift(width: int, memory_width: int) -> nn.Sequential:

@@ -120,7 +120,9 @@ class Chest:
                 (60 * k * size, 62 * k * size, 50 * k * size),
                 -self.heart_turn,
             ),
-            Ellipsoid((-14 * k - 12 * grown + shift, -20 * k, centre + 4), (31 * k * size, 48 * k, 42 * k * size)),
+            Ellipsoid(
+                (-14 * k - 12 * grown + shift, -20 * k, centre + 4), (31 * k * size, 48 * k, 42 * k * size)
+            ),
             Ellipsoid((13 * k + shift, -30 * k, centre + 42 * k), (34 * k, 36 * k, 40 * k), 22),
         ]
 
@@ -234,7 +236,9 @@ class Chest:
         """A tube after the patient's rotation about z."""
         angle = np.deg2rad(self.rotation)
         x, y, z = tube.points.T
-        points = np.stack([x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle), z], axis=1)
+        points = np.stack(
+            [x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle), z], axis=1
+        )
         return replace(tube, points=points)
 
 
@@ -271,6 +275,8 @@ def _sample_chest(rng: np.random.Generator) -> Chest:
         heart_turn=float(rng.normal(28, 6)) - 0.4 * inspiration,
         rotation=float(np.clip(rng.normal(0, 2.0), -5, 5)),
         aorta_radius=float(rng.normal(11.5, 0.8)) + 0.03 * (age - 50),
-        lung_attenuation=dict.fromkeys(SIDES, LUNG * float(rng.normal(1, 0.06)) * (1 - 0.25 * inspiration / 60)),
+        lung_attenuation=dict.fromkeys(
+            SIDES, LUNG * float(rng.normal(1, 0.06)) * (1 - 0.25 * inspiration / 60)
+        ),
         vessel_size=float(rng.normal(1, 0.07)),
     )

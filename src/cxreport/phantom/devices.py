@@ -40,7 +40,11 @@ def endotracheal_tube(chest: Chest, finding: Finding, side: str, rng: np.random.
 
 def pacemaker(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
     s, k = sign(side), chest.scale
-    box = (s * float(rng.uniform(78, 96)) * k, -chest.half_depth - 6, chest.apex - float(rng.uniform(22, 44)) * k)
+    box = (
+        s * float(rng.uniform(78, 96)) * k,
+        -chest.half_depth - 6,
+        chest.apex - float(rng.uniform(22, 44)) * k,
+    )
     can = Ellipsoid(box, (23 * k, 6, 19 * k), float(rng.uniform(-30, 30)))
     chest.dense.append((can, 0.13))
     heart = chest.heart()[0]

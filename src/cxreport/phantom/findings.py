@@ -110,14 +110,18 @@ def atelectasis(chest: Chest, finding: Finding, side: str, rng: np.random.Genera
             chest.mediastinal_shift += s * float(rng.uniform(6, 11))
         for _ in range(3):
             across = float(rng.uniform(0.15, 0.42))
-            centre = _inside(chest, side, across, float(rng.uniform(0.2, 0.6)), float(rng.uniform(0.02, 0.14)))
+            centre = _inside(
+                chest, side, across, float(rng.uniform(0.2, 0.6)), float(rng.uniform(0.02, 0.14))
+            )
             chest.blobs.append(Blob(centre, (17 * k, 26 * k, 13 * k), 0.011))
             places.append(centre)
         return _about(np.array(places, np.float32), 20 * k)
     for _ in range(int(rng.integers(1, 3))):
         across = float(rng.uniform(0.55 if side == "left" else 0.4, 0.68))
         centre = _inside(chest, side, across, float(rng.uniform(-0.3, 0.4)), float(rng.uniform(0.07, 0.26)))
-        plate = Ellipsoid(centre, (float(rng.uniform(22, 32)) * k, 26 * k, 2.1 * k), float(rng.uniform(-22, 22)))
+        plate = Ellipsoid(
+            centre, (float(rng.uniform(22, 32)) * k, 26 * k, 2.1 * k), float(rng.uniform(-22, 22))
+        )
         chest.soft.append(plate)
         places += list(plate.corners())
     return _about(np.array(places, np.float32), 3)
@@ -130,7 +134,9 @@ def edema(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -
     places = []
     for lung in ("left", "right"):
         for up, across in ((0.46, 0.28), (0.30, 0.34), (0.58, 0.38)):
-            centre = _inside(chest, lung, across + float(rng.normal(0, 0.05)), 0.0, up + float(rng.normal(0, 0.04)))
+            centre = _inside(
+                chest, lung, across + float(rng.normal(0, 0.05)), 0.0, up + float(rng.normal(0, 0.04))
+            )
             chest.blobs.append(Blob(centre, (23 * k, 34 * k, 23 * k), peak * float(rng.uniform(0.45, 0.75))))
             places.append(centre)
         for _ in range(int(_grade(finding, 5, 8, 10))):
@@ -221,7 +227,11 @@ def scoliosis(chest: Chest, finding: Finding, side: str, rng: np.random.Generato
     bow = sign(side) * _grade(finding, 15, 24, 35) * float(rng.uniform(0.92, 1.08))
     peak = float(rng.uniform(-20, 30))
     chest.spine_curve = Profile(
-        (-230.0, -0.45 * bow), (peak - 115, 0.1 * bow), (peak, bow), (peak + 105, 0.05 * bow), (230.0, -0.3 * bow)
+        (-230.0, -0.45 * bow),
+        (peak - 115, 0.1 * bow),
+        (peak, bow),
+        (peak + 105, 0.05 * bow),
+        (230.0, -0.3 * bow),
     )
     return np.array([(min(bow, -bow * 0.2) - 20, 40, -110), (max(bow, -bow * 0.2) + 20, 90, 130)], np.float32)
 

@@ -108,7 +108,9 @@ class Ellipsoid:
         middle = self.centre[along_axis] - half_b / a
         low, high = middle - root, middle + root
         outside = discriminant <= 0
-        return np.where(outside, _FAR, low).astype(np.float32), np.where(outside, -_FAR, high).astype(np.float32)
+        return np.where(outside, _FAR, low).astype(np.float32), np.where(outside, -_FAR, high).astype(
+            np.float32
+        )
 
     def contains(self, points: Array) -> npt.NDArray[np.bool_]:
         """Which of `points` (N, 3) lie inside; `turn` is not regarded."""
@@ -123,7 +125,11 @@ class Ellipsoid:
         angle = np.deg2rad(self.turn)
         a, b, c = self.radii
         half = np.array(
-            [np.hypot(a * np.cos(angle), c * np.sin(angle)), b, np.hypot(a * np.sin(angle), c * np.cos(angle))]
+            [
+                np.hypot(a * np.cos(angle), c * np.sin(angle)),
+                b,
+                np.hypot(a * np.sin(angle), c * np.cos(angle)),
+            ]
         )
         centre = np.array(self.centre)
         return np.stack([centre - half, centre + half]).astype(np.float32)
@@ -320,7 +326,9 @@ def splat(cloud: Cloud, rays: Rays) -> Array:
     reach = np.ceil(radius).astype(int)
     for half in np.unique(reach):
         chosen = reach == half
-        inside = chosen & (column > -half) & (column < size - 1 + half) & (row > -half) & (row < size - 1 + half)
+        inside = (
+            chosen & (column > -half) & (column < size - 1 + half) & (row > -half) & (row < size - 1 + half)
+        )
         if not inside.any():
             continue
         c, r, rad = column[inside, None, None], row[inside, None, None], radius[inside, None, None]

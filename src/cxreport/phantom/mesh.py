@@ -120,6 +120,9 @@ RULES: tuple[Rule, ...] = tuple(
 )
 """The first rule of a term that a code satisfies counts, and every further one for a term of two findings."""
 
+_ONE_A_CHEST = frozenset(("scoliosis", "pacemaker"))
+"""Kinds of which the first side counts: a spine is drawn with one curve."""
+
 _TWO_FINDINGS = frozenset(("Hydropneumothorax", "Hemopneumothorax", "Heart Failure"))
 
 _SEVERITIES = {
@@ -173,9 +176,11 @@ class Drawable:
 def findings_of(codes: Iterable[str]) -> Drawable:
     """The findings that the `codes` of one report stand for; codes that repeat one give it once.
 
-    ``bilateral`` is one finding where the kind has that side, else two; ``multiple`` counts as one.
+    ``bilateral`` is one finding where the kind has that side, else two; ``multiple`` counts as one. What an
+    exact code says of side, zone and severity stands before what a look-alike says.
     """
     drawable = Drawable()
+    found: dict[bool, list[Finding]] = {True: [], False: []}
     for code in codes:
         term, *words = (part.strip() for part in code.split("/"))
         if term in _NOT_ABNORMAL:
@@ -193,8 +198,9 @@ def findings_of(codes: Iterable[str]) -> Drawable:
             continue
         (drawable.exact if all(rule.exact for rule in rules) else drawable.lookalikes).append(code)
         for rule in rules:
-            for finding in _findings(rule.kind, [term.lower(), *words]):
-                _add(drawable.findings, finding)
+            found[rule.exact].extend(_findings(rule.kind, [term.lower(), *words]))
+    for finding in found[True] + found[False]:
+        _add(drawable.findings, finding)
     return drawable
 
 
@@ -292,16 +298,21 @@ def _zone(kind: str, side: Side | None, words: Sequence[str]) -> str | None:
 
 
 def _add(findings: list[Finding], new: Finding) -> None:
-    """Add `new`, or fold it into a finding of its kind that it repeats or makes more precise."""
+    """Add `new`, folded with every finding of its kind that it repeats or makes more precise."""
     for index, old in enumerate(findings):
-        same_zone = old.zone == new.zone or None in (old.zone, new.zone)
-        same_side = (
-            old.side == new.side or None in (old.side, new.side) or "bilateral" in (old.side, new.side)
-        )
-        if old.kind == new.kind and same_zone and same_side:
+        if (
+            old.kind == new.kind
+            and _same_side(old, new)
+            and (old.zone == new.zone or not (old.zone and new.zone))
+        ):
+            del findings[index]
             side = "bilateral" if "bilateral" in (old.side, new.side) else old.side or new.side
-            findings[index] = replace(
-                old, side=side, zone=old.zone or new.zone, severity=old.severity or new.severity
-            )
+            zone, severity = old.zone or new.zone, old.severity or new.severity
+            _add(findings, replace(old, side=side, zone=zone, severity=severity))
             return
     findings.append(new)
+
+
+def _same_side(old: Finding, new: Finding) -> bool:
+    sides = (old.side, new.side)
+    return old.side == new.side or None in sides or "bilateral" in sides or old.kind in _ONE_A_CHEST

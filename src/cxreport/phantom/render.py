@@ -60,7 +60,10 @@ def line_integrals(chest: Chest, rays: Rays, tubes: list[Cloud], rng: np.random.
         shape = breast.interval(rays)
         total += SOFT * (length(shape) - length(meet(shape, body)))
     total += BONE * 0.30 * length(chest.spine().interval(rays))
-    shadow = [solid.interval(rays) for solid in (*chest.heart(), *chest.vessels_of_mediastinum(), chest.spine(), *chest.soft)]
+    shadow = [
+        solid.interval(rays)
+        for solid in (*chest.heart(), *chest.vessels_of_mediastinum(), chest.spine(), *chest.soft)
+    ]
     texture = 1 + 0.05 * _texture(rays.size, rng, 28) + 0.04 * _texture(rays.size, rng, 70)
     aerated = np.zeros_like(total)
     for side in SIDES:

@@ -100,7 +100,10 @@ def _vertebrae(chest: Chest) -> list[Tube]:
             plate = path((x - half, back + dy * deep, z), (x + half, back + dy * deep, z))
             tubes.append(Tube(plate, 1.7 * k, BONE * 0.8))
         for s in (-1, 1):
-            pedicle = path((x + s * 0.66 * half, back + deep, z - 8 * k), (x + s * 0.66 * half, back + deep + 15, z - 8 * k))
+            pedicle = path(
+                (x + s * 0.66 * half, back + deep, z - 8 * k),
+                (x + s * 0.66 * half, back + deep + 15, z - 8 * k),
+            )
             tubes.append(Tube(pedicle, 2.8 * k, BONE * 0.5))
         process = path((x, back + deep + 14 * k, z - 10 * k), (x, back + deep + 36 * k, z - 24 * k))
         tubes.append(Tube(process, 3.0 * k, BONE * 0.5))

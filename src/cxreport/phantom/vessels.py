@@ -27,7 +27,9 @@ def vessel_cloud(chest: Chest, rng: np.random.Generator) -> Cloud:
 
 def _tree(chest: Chest, side: str, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     s, k = sign(side), chest.scale
-    trunks = np.array([(0.75, -0.25, 1.0), (0.95, 0.4, 0.55), (1.0, -0.45, -0.1), (0.8, 0.35, -0.8), (0.45, 0.05, -1.1)])
+    trunks = np.array(
+        [(0.75, -0.25, 1.0), (0.95, 0.4, 0.55), (1.0, -0.45, -0.1), (0.8, 0.35, -0.8), (0.45, 0.05, -1.1)]
+    )
     trunks = trunks * [s, 1, 1] + rng.normal(0, 0.13, trunks.shape)
     weight = np.where(trunks[:, 2] > 0.3, 0.78 * chest.upper_vessels, 1.0)
     start = np.repeat(np.array([chest.hilum(side)]), len(trunks), axis=0) + rng.normal(0, 3, trunks.shape)

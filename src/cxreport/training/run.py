@@ -58,10 +58,10 @@ def fit(
     On Ctrl-C the folder is left loadable, how to resume is logged, and KeyboardInterrupt is raised.
     """
     first_process = getattr(rank_zero_only, "rank", 0) == 0
-    if first_process:
-        mend(out / MODEL)
     earlier = _earlier_run(out, resume) if first_process or resume else None
     if earlier is not None:
+        if first_process:
+            mend(out / MODEL)
         _refuse_changes(earlier, recipe, dataset, out)
         if earlier["status"] == "finished":
             logger.info(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from cxreport.phantom.kinds import chexpert_labels
 from cxreport.phantom.language import write
 from cxreport.phantom.make import render_study, sample_findings
 from cxreport.phantom.mesh import complete, findings_of
-from cxreport.phantom.openi import r2gen_records
+from cxreport.phantom.openi import join_r2gen, read_reports
 from cxreport.study import SPLITS, Finding, Report, Split, Study
 
 Language = Literal["grammar", "openi"]
@@ -65,7 +65,11 @@ def phantom_studies(
         raise UserError(f"--studies must be at least 10, so that every split has some, not {count}.")
     if language == "grammar" and count is None:
         raise UserError("Say how many phantoms to make with --studies.")
-    orders = _grammar_orders(count or 0, size, seed) if language == "grammar" else _openi_orders(count, size, seed, archive)
+    orders = (
+        _grammar_orders(count or 0, size, seed)
+        if language == "grammar"
+        else _openi_orders(count, size, seed, archive)
+    )
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers == 1 or (count is not None and count < 4 * _CHUNK):
         yield from map(_study, orders)
@@ -95,15 +99,16 @@ def _grammar_orders(count: int, size: int, seed: int) -> list[_Order]:
 
 
 def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None) -> list[_Order]:
+    joined = list(join_r2gen(read_reports(archive)))
+    in_split = Counter(split for split, _, _ in joined)
+    taken: Counter[str] = Counter()
     orders = []
-    by_split = r2gen_records(archive)
-    everything = sum(len(records) for records in by_split.values())
-    for split in SPLITS:
-        records = by_split[split]
-        wanted = len(records) if count is None else max(round(len(records) * count / everything), 1)
-        for record in islice(records, wanted):
+    for split, study_id, record in joined:
+        wanted = in_split[split] if count is None else max(round(in_split[split] * count / len(joined)), 1)
+        if taken[split] < wanted:
+            taken[split] += 1
             orders.append(
-                _Order(len(orders), record.id, split, size, seed, "openi", record.report, tuple(record.codes))
+                _Order(len(orders), study_id, split, size, seed, "openi", record.report, record.codes)
             )
     return orders
 
@@ -115,8 +120,9 @@ def _study(order: _Order) -> Study:
         wanted: tuple[Finding, ...] = sample_findings(rng)
         report = write(wanted, rng)
     else:
-        found, unmapped = findings_of(order.codes)
-        wanted, report = tuple(complete(finding, rng) for finding in found), order.report
+        drawable = findings_of(order.codes)
+        unmapped = [code for code, _ in drawable.unmapped]
+        wanted, report = tuple(complete(finding, rng) for finding in drawable.findings), order.report
     views, findings, chest = render_study(wanted, order.size, rng)
     return Study(
         study_id=order.study_id,

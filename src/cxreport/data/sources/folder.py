@@ -1,0 +1,216 @@
+"""A folder of images (PNG, JPEG or DICOM) with a CSV that names ids, patients, images and reports."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import difflib
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxreport.data.exclusions import Exclusions
+from cxreport.data.images import inspect
+from cxreport.data.projection import projection_of
+from cxreport.data.splits import SHARES, by_patient
+from cxreport.data.text import clean
+from cxreport.errors import UserError
+from cxreport.study import Report, Split, Study, View
+
+
+@dataclass(slots=True)
+class _Entry:
+    """The rows of one study: image names with the word of their projection column."""
+
+    patient: str
+    report: str
+    images: dict[str, str] = field(default_factory=dict)
+    conflict: str = ""
+
+
+def folder_studies(
+    source: Path,
+    csv: Path,
+    *,
+    id_column: str,
+    image_column: str,
+    report_column: str,
+    patient_column: str,
+    projection_column: str | None = None,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    max_side: int | None = None,
+    patient_salt: str | None = None,
+    exclusions: Exclusions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Study]:
+    """Studies of the CSV in its order, with the split set; the report becomes the findings section.
+
+    Rows with the same id are views of one study and must agree on patient and report. What cannot be used
+    is counted in `exclusions` and the run goes on: a bad image alone, a study with all its images. Split by
+    patient; studies that share a report text stay on one side. Patient ids leave as salted SHA-256; the
+    salt is random unless `patient_salt` fixes it, and is not kept. Study ids are taken as they are.
+
+    Args:
+        source: the folder; image paths of the CSV are relative to it and may not leave it.
+        csv: UTF-8, with a header.
+        projection_column: values such as PA, AP, L, lateral; else the DICOM header decides.
+        shares: of train, val and test.
+        max_side: shrink larger images to this many pixels.
+        progress: called with the images read so far and their total.
+
+    Raises:
+        UserError: at once for a missing folder, a bad CSV or a missing column; at the end of the iteration
+            when no study was left.
+    """
+    source, csv = Path(source), Path(csv)
+    if not source.is_dir():
+        raise UserError(f"There is no folder {source}.")
+    left_out = exclusions if exclusions is not None else Exclusions()
+    columns = [id_column, image_column, report_column, patient_column]
+    columns += [projection_column] if projection_column else []
+    entries: dict[str, _Entry] = {}
+    for name, fields in _rows(csv, columns, left_out):
+        study_id, image, report, patient, projection = (*fields, "")[:5]
+        _enter(entries, name, study_id, image, report, patient, projection, left_out)
+    kept = {}
+    for study_id, entry in entries.items():
+        reason = entry.conflict or ("" if clean(entry.report) else "empty report")
+        if reason:
+            left_out.add(study_id, reason)
+        else:
+            kept[study_id] = entry
+    splits = by_patient(
+        {study_id: entry.patient for study_id, entry in kept.items()},
+        seed,
+        shares,
+        notes={study_id: entry.report for study_id, entry in kept.items()},
+    )
+    salt = secrets.token_hex(16) if patient_salt is None else patient_salt
+    return _studies(source, csv, kept, splits, salt, max_side, left_out, progress)
+
+
+def _studies(
+    source: Path,
+    csv: Path,
+    entries: dict[str, _Entry],
+    splits: dict[str, Split],
+    salt: str,
+    max_side: int | None,
+    left_out: Exclusions,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Study]:
+    total = sum(len(entry.images) for entry in entries.values())
+    done = given = 0
+    for study_id, entry in entries.items():
+        views: list[View] = []
+        notes: list[str] = []
+        for name, projection in entry.images.items():
+            view = _view(source, name, projection, max_side, left_out, notes)
+            views += [view] if view is not None else []
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        if not views:
+            left_out.add(study_id, "no readable image")
+            continue
+        given += 1
+        yield Study(
+            study_id,
+            hashlib.sha256(f"{salt}:{entry.patient}".encode()).hexdigest()[:16],
+            tuple(views),
+            Report(findings=entry.report),
+            splits[study_id],
+            metadata={"warnings": notes} if notes else {},
+        )
+    if not given:
+        raise UserError(f"No study of {csv} can be used: {left_out.summary()}.")
+
+
+def _rows(csv: Path, columns: list[str], left_out: Exclusions) -> Iterator[tuple[str, list[str]]]:
+    """The asked fields of every row, stripped, with a name for the row (its line number in the file)."""
+    try:
+        with csv.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv_module.reader(file, strict=True)
+            header = next(reader, None)
+            if not header:
+                raise UserError(f"{csv} is empty; it needs a header and a row per image.")
+            places = [_place(column, header, csv) for column in columns]
+            for row in reader:
+                if len(row) == len(header):
+                    yield f"line {reader.line_num}", [row[place].strip() for place in places]
+                elif row:
+                    left_out.add(f"line {reader.line_num}", "wrong number of fields")
+    except OSError as error:
+        raise UserError(f"Cannot read the CSV {csv}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{csv} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
+    except csv_module.Error as error:
+        raise UserError(f"{csv} is not a CSV file ({error}).") from None
+
+
+def _place(column: str, header: list[str], csv: Path) -> int:
+    names = [name.strip() for name in header]
+    if names.count(column) == 1:
+        return names.index(column)
+    if column in names:
+        raise UserError(f"{csv} has the column {column} {names.count(column)} times; rename all but one.")
+    lowered = {name.lower(): name for name in reversed(names)}
+    near = difflib.get_close_matches(column.lower(), lowered, n=1, cutoff=0.4)
+    hint = f" Did you mean {lowered[near[0]]}?" if near else ""
+    raise UserError(f"{csv} has no column {column}; its columns are {', '.join(names)}.{hint}")
+
+
+def _enter(
+    entries: dict[str, _Entry],
+    row: str,
+    study_id: str,
+    image: str,
+    report: str,
+    patient: str,
+    projection: str,
+    left_out: Exclusions,
+) -> None:
+    """Add one row to its study, or count why not."""
+    for value, what in ((study_id, "study id"), (image, "image name"), (patient, "patient id")):
+        if not value:
+            left_out.add(study_id or row, f"no {what}")
+            return
+    entry = entries.setdefault(study_id, _Entry(patient, report))
+    if image in entry.images:
+        left_out.add(f"{study_id} ({row})", "duplicate row")
+        return
+    entry.images[image] = projection
+    if entry.patient != patient:
+        entry.conflict = "rows disagree on the patient"
+    elif entry.report.split() != report.split():
+        entry.conflict = entry.conflict or "rows disagree on the report"
+
+
+def _view(
+    source: Path, name: str, projection: str, max_side: int | None, left_out: Exclusions, notes: list[str]
+) -> View | None:
+    """The view in `name`; None, counted, when it lies outside of `source` or cannot be read."""
+    path = source / name
+    try:
+        inside = path.resolve().is_relative_to(source.resolve())
+    except (OSError, ValueError, RuntimeError):
+        inside = False
+    if not inside or Path(name).is_absolute():
+        left_out.add(name, "image path leaves the folder")
+        return None
+    try:
+        picture = inspect(path, max_side=max_side)
+    except UserError as error:
+        left_out.add(name, "unreadable image", str(error).replace(str(path), name))
+        return None
+    view = picture.view
+    notes += [f"{name}: {warning}" for warning in picture.warnings]
+    if projection:
+        known = projection_of(projection)
+        if known is None:
+            notes.append(f"{name}: the projection {projection!r} is not known")
+        else:
+            view = View(view.image, view.width, view.height, known)
+    return view

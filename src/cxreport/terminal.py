@@ -1,0 +1,117 @@
+"""What the command line shows: results on stdout; progress, messages and exclusions on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cxreport import DISCLAIMER
+
+if TYPE_CHECKING:
+    from cxreport.data.exclusions import Exclusions
+    from cxreport.data.store import PreparedDataset
+    from cxreport.generators.drafting import FileDrafts
+
+LISTED = 10
+"""So many excluded items are listed; the rest is counted."""
+
+Bar = Callable[[str, int, int], None]
+"""Name of a step, how much of it is done, how much there is."""
+
+
+class StderrHandler(logging.Handler):
+    """Messages of the library as plain lines on whatever stderr is then: a progress bar redirects it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message."""
+        typer.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def bars() -> Iterator[Bar]:
+    """A progress bar per step on stderr; silent when that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def bar(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step)
+            progress.update(tasks[step], completed=done, total=total)
+
+        yield bar
+
+
+def tell_dataset(dataset: PreparedDataset) -> None:
+    """Where a new dataset is, how many studies each split has, and what was left out."""
+    tell_exclusions(dataset.exclusions)
+    counts = ", ".join(f"{dataset.info['splits'][name]['count']} {name}" for name in dataset.splits)
+    typer.echo(f"{dataset.path}: {counts} studies, sha256 {dataset.sha256[:12]}")
+
+
+def tell_exclusions(exclusions: Exclusions) -> None:
+    """Count what was left out and list the first of it."""
+    if not len(exclusions):
+        return
+    typer.echo(exclusions.summary() + ".", err=True)
+    for item, reason, detail in exclusions.items[:LISTED]:
+        typer.echo(f"  {item}: {detail or reason}", err=True)
+    if len(exclusions) > LISTED:
+        typer.echo(f"  and {len(exclusions) - LISTED} more", err=True)
+
+
+def drafts_tree(drafts: FileDrafts) -> dict[str, Any]:
+    """Drafts of image files for JSON: each with its file and warnings, and the files left out."""
+    return {
+        "drafts": [
+            {
+                **record,
+                "file": str(drafts.paths[record["study_id"]]),
+                "warnings": list(drafts.warnings.get(record["study_id"], ())),
+            }
+            for record in drafts.records
+        ],
+        "excluded": [
+            {"file": item, "reason": detail or reason} for item, reason, detail in drafts.exclusions.items
+        ],
+    }
+
+
+def print_drafts(drafts: FileDrafts) -> None:
+    """Drafts of image files, each under its file, and the disclaimer; warnings go to stderr."""
+    for record in drafts.records:
+        typer.echo(f"{drafts.paths[record['study_id']]}\n  {record['hypothesis']}")
+        for warning in drafts.warnings.get(record["study_id"], ()):
+            typer.echo(f"  Warning: {warning}", err=True)
+    typer.echo(DISCLAIMER)
+
+
+def print_json(tree: dict[str, Any]) -> None:
+    """The one JSON document of a command."""
+    typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=SIMPLE)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left", no_wrap=place == 0)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 240, markup=False)

@@ -1,0 +1,166 @@
+"""Recipes: what is read, what is refused, and how the refusal is worded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxreport.errors import UserError
+from cxreport.recipe import Recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").rglob("*.yaml"))
+
+
+def parse(**sections: Any) -> Recipe:
+    return Recipe.parse({"name": "test", "model": {"generator": "r2gen"}, **sections}, "r.yaml")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: test\nmodel:\n  generator: r2gen\n  encoder: {width: 16}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_every_recipe_of_the_project_loads_and_bears_its_file_name(path: Path) -> None:
+    assert Recipe.load(path).name == path.stem
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"training": {"epoch": 3}}, "r.yaml: unknown key training.epoch; did you mean epochs?"),
+        ({"trainin": {}}, "r.yaml: unknown key trainin; did you mean training?"),
+        (
+            {"data": {"learning_rate": 1}},
+            "r.yaml: unknown key data.learning_rate; did you mean training.learning_rate?",
+        ),
+        (
+            {"model": {"generator": "r2gen", "encoder": {"nam": "x"}}},
+            "r.yaml: unknown key model.encoder.nam; did you mean name?",
+        ),
+        (
+            {"model": {"generator": "r2gen", "encoder": {"qqqq": "x"}}},
+            "r.yaml: unknown key model.encoder.qqqq; known keys: name, pretrained, width.",
+        ),
+        (
+            {"training": {"epochs": 0}},
+            "r.yaml: training.epochs: Input should be greater than or equal to 1 (got 0).",
+        ),
+        (
+            {"model": {"generator": "r2gem"}},
+            "r.yaml: model.generator: Input should be 'r2gen' (got 'r2gem').",
+        ),
+        (
+            {"model": {"generator": "r2gen", "width": 100, "heads": 8}},
+            "r.yaml: model: heads (8) must divide width (100).",
+        ),
+        (
+            {"decoding": {"method": "beam", "block_trigrams": True}},
+            "r.yaml: decoding: block_trigrams exists for method: greedy only"
+            " (the published beam ignores it).",
+        ),
+        (
+            {"data": {"views": ["top"]}},
+            "r.yaml: data.views.0: Input should be 'frontal' or 'lateral' (got 'top').",
+        ),
+        ({"training": 3}, None),
+        ({"data": None}, None),
+    ],
+)
+def test_a_mistake_is_told_in_one_short_sentence(sections: dict[str, Any], sentence: str | None) -> None:
+    with pytest.raises(UserError) as error:
+        parse(**sections)
+    message = str(error.value)
+    assert message == sentence or sentence is None
+    assert "\n" not in message
+    assert len(message) < 160
+
+
+def test_a_missing_section_is_named() -> None:
+    with pytest.raises(UserError, match=r"^recipe: model is missing\.$"):
+        Recipe.parse({"name": "test"})
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    with pytest.raises(UserError, match=r"x\.\.\.\)\.$") as error:
+        parse(training={"precision": "x" * 5000})
+    assert len(str(error.value)) < 200
+
+
+def test_set_changes_values_of_any_depth(file: Path) -> None:
+    recipe = Recipe.load(
+        file,
+        [
+            "training.epochs=7",
+            "model.encoder.width=64",
+            "data.views=[frontal]",
+            "training.gradient_clip=null",
+            "name=x",
+        ],
+    )
+    assert recipe.training.epochs == 7
+    assert recipe.model.encoder.width == 64
+    assert recipe.data.views == ("frontal",)
+    assert recipe.training.gradient_clip is None
+    assert recipe.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("training.epochs", r"must have the form section\.option=value"),
+        ("=3", r"must have the form section\.option=value"),
+        ("name.first=3", "name is a value, not a section"),
+        ("data.views=[frontal", "is not a YAML value"),
+        ("training.epohcs=3", "unknown key training.epohcs; did you mean epochs"),
+        ("training.epochs=many", "training.epochs: Input should be a valid integer"),
+    ],
+)
+def test_a_bad_set_is_refused(file: Path, change: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Recipe.load(file, [change])
+
+
+def test_a_dumped_recipe_is_complete_and_loads_again(tmp_path: Path) -> None:
+    recipe = parse(data={"views": ["frontal"]}, training={"max_minutes": 2.5})
+    path = tmp_path / "dumped.yaml"
+    path.write_text(recipe.dump(), encoding="utf-8")
+    assert Recipe.load(path) == recipe
+    for option in ("cleaner: clean", "warmup: 0.1", "beam_size: 3", "width: 512"):
+        assert option in recipe.dump()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "must hold a mapping"),
+        (b"- a\n- b\n", "must hold a mapping"),
+        (b"name: [", "is not a YAML file"),
+        (b"\xff\xfe\x00", "is not a YAML file"),
+        (b"model: !!python/object/apply:os.system [echo]", "is not a YAML file"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=sentence) as error:
+        Recipe.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Cannot read the recipe .*absent\.yaml: No such file"):
+        Recipe.load(tmp_path / "absent.yaml")
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        parse().training.epochs = 3  # type: ignore[misc]
