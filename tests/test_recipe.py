@@ -161,6 +161,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         Recipe.load(tmp_path / "absent.yaml")
 
 
+def test_precision_may_be_written_as_a_number(file: Path) -> None:
+    assert Recipe.load(file, ["training.precision=16"]).training.precision == "16"
+
+
 def test_a_recipe_does_not_change() -> None:
     with pytest.raises(Exception, match="frozen"):
         parse().training.epochs = 3  # type: ignore[misc]

@@ -41,6 +41,8 @@ FORBIDDEN = {
 LIGHT = ("errors", "study", "recipe", "phantom", "metrics", "terminal", "cli")
 HEAVY = ("torch", "torchvision", "lightning", "datasets", "pandas", "pydicom", "matplotlib", "transformers")
 MOST_LINES = 450
+LOADS = ("encoders/resnet.py",)
+"""May call ``torch.load(..., weights_only=True)``: torchvision publishes its weights as .pth files only."""
 
 
 def room_of(path: Path) -> str:
@@ -88,7 +90,10 @@ def test_a_file_holds_nothing_forbidden(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in ("eval", "exec", "torch.load", "torch.save"), f"line {node.lineno}: {called}"
+            assert called not in ("eval", "exec", "torch.save"), f"line {node.lineno}: {called}"
+            restricted = "weights_only=True" in map(ast.unparse, node.keywords)
+            allowed = restricted and path.relative_to(PACKAGE).as_posix() in LOADS
+            assert called != "torch.load" or allowed, f"line {node.lineno}: torch.load"
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "everything"
             silent = all(isinstance(line, ast.Pass) for line in node.body)

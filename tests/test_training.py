@@ -336,6 +336,15 @@ def test_lightning_is_silent_and_leaves_no_folder_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_half_precision_needs_a_gpu(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"training\.precision: 16 needs a GPU"):
+        fit(recipe(precision="16"), dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_cycle_rises_in_a_line_and_falls_as_a_cosine() -> None:
     options = TrainingOptions(epochs=10, warmup=0.2)
     factors = [rate_factor(options, step, 5) for step in range(50)]
@@ -385,6 +394,7 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
         "weights": {"a": torch.arange(6.0).reshape(2, 3).T, "half": torch.ones(2, dtype=torch.bfloat16)},
         "optimizer": [{"state": {0: {"step": torch.tensor(3.0)}}, "betas": (0.9, 0.999), "none": None}],
         "mask": torch.tensor([True, False]),
+        "kernel": torch.arange(16.0).reshape(1, 4, 2, 2).to(memory_format=torch.channels_last),
         "empty": torch.zeros(0),
         "number": 0.1,
     }
@@ -395,6 +405,8 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert back["optimizer"][0]["state"][0]["step"].shape == ()
     assert back["optimizer"][0]["betas"] == (0.9, 0.999)
     assert back["mask"].tolist() == [True, False]
+    assert torch.equal(back["kernel"], state["kernel"])
+    assert back["kernel"].stride() == state["kernel"].stride()
     assert back["number"] == 0.1
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 

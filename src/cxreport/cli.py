@@ -78,13 +78,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout inste
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1)]
 
 
-@app.callback(help=f"Draft, train, score and compare radiology reports from chest X-rays. {DISCLAIMER}")
-def _options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"cxreport {__version__}")
         raise typer.Exit
+
+
+@app.callback(help=f"Draft, train, score and compare radiology reports from chest X-rays. {DISCLAIMER}")
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
     logger = logging.getLogger("cxreport")
     logger.handlers = [StderrHandler()]
     logger.setLevel(logging.INFO)
@@ -92,11 +97,21 @@ def _options(
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="Folder for data, run and page.")] = Path("demo")) -> None:
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, run and page.")] = Path("demo"),
+    as_json: AsJson = False,
+) -> None:
     """Render phantoms, train a small R2Gen, draft and score the test split, write a page."""
     from cxreport.bench.demo import run_demo
+    from cxreport.metrics.tables import finding_table, score_table
 
-    run_demo(out)
+    scores, page = run_demo(out, bars)
+    if as_json:
+        print_json(scores)
+    else:
+        for header, rows in (score_table(scores), finding_table(scores)):
+            print_table(header, rows)
+    typer.echo(f"{page}: pictures, drafts and scores. {DISCLAIMER}", err=as_json)
 
 
 @phantom_app.command("make")
@@ -197,7 +212,7 @@ def import_folder(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML file, or the name of a recipe that comes with cxreport.")],
     data: Annotated[Path, typer.Option(help="Prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Run folder to write; absent or empty, unless with --resume.")],
     changes: Annotated[

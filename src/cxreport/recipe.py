@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxreport.errors import UserError
 from cxreport.study import Projection
+
+
+SHIPPED = Path(__file__).parent / "recipes"
+"""Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
 
 
 class _Options(BaseModel):
@@ -113,6 +117,11 @@ class TrainingOptions(_Options):
     keep: Literal["best", "last"] = "best"
     """Which epoch becomes the model folder: lowest validation loss, or the last one."""
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_may_be_a_number(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value
+
 
 class DecodingOptions(_Options):
     """How a draft is searched."""
@@ -146,10 +155,12 @@ class Recipe(_Options):
     def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Recipe:
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
-        `path` is a file, or the bare name of a recipe in the repository's ``recipes/`` folder. Raises
+        `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
         UserError for a missing file, bad YAML, an unknown key or a bad value.
         """
         path = Path(path)
+        if not path.suffix and not path.exists() and path.name in shipped_recipes():
+            path = SHIPPED / f"{path.name}.yaml"
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -173,6 +184,11 @@ class Recipe(_Options):
     def dump(self) -> str:
         """The complete recipe as YAML, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def _apply(tree: dict[str, Any], change: str) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LISTED = 10
 """So many excluded items are listed; the rest is counted."""
 
+UNLIMITED = 1000
+"""Columns of a stdout that is no terminal."""
+
 Bar = Callable[[str, int, int], None]
 """Name of a step, how much of it is done, how much there is."""
 
@@ -113,5 +116,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, justify="right" if place else "left", no_wrap=place == 0)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 240, markup=False)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED
+    console.print(table)

@@ -42,6 +42,12 @@ def test_added_patients_change_nothing(first, more):
     assert before == {study: after[study] for study in first}
 
 
+def test_further_studies_of_a_patient_change_nothing():
+    before = by_patient({f"{name} 5": name for name in "abcdefghijkl"}, 3)
+    after = by_patient({f"{name} {i}": name for name in "abcdefghijkl" for i in range(10)}, 3)
+    assert before == {study: after[study] for study in before}
+
+
 def test_shares_are_met_on_average():
     splits = by_patient({str(i): str(i) for i in range(5000)}, 1, (0.7, 0.1, 0.2))
     counts = [list(splits.values()).count(name) / 5000 for name in ("train", "val", "test")]

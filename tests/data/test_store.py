@@ -222,7 +222,7 @@ def test_missing_and_damaged_splits(tmp_path, make_study):
         dataset.split("test")
     shard = out / "train" / "data-00000.arrow"
     shard.write_bytes(shard.read_bytes()[:700])
-    with pytest.raises(UserError, match="The train split .* prepare it again"):
+    with pytest.raises(UserError, match=r"The train split .* prepare it again"):
         dataset.split("train")
     (out / "val" / "state.json").unlink()
     with pytest.raises(UserError, match="folder val is incomplete"):

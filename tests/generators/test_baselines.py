@@ -56,6 +56,13 @@ def test_nearest_neighbour_ignores_length_and_takes_the_earlier_of_equals(
     ]
 
 
+def test_rounding_decides_nothing_between_features_of_one_direction() -> None:
+    directions = np.random.default_rng(5).normal(size=(20, 1, 7))
+    for direction in directions:
+        train = direction * np.linspace(0.1, 9, 40)[:, None]
+        assert nearest_neighbour(train, [str(i) for i in range(40)], direction) == ["0"]
+
+
 def test_nearest_neighbour_refuses_features_that_are_no_numbers() -> None:
     with pytest.raises(ValueError, match="not finite"):
         nearest_neighbour(np.array([[np.nan]]), ["a"], np.array([[1.0]]))

@@ -74,6 +74,11 @@ def test_normal_studies_without_any_finding_divide_by_nothing() -> None:
     assert scores == {"finding_micro_f1": 0.0, "side_accuracy": 0.0}
 
 
+def test_perfect_drafts_keep_their_score_in_every_resample() -> None:
+    score = FindingCounts.of(TRUTHS, TRUTHS).tally(min_positives=1).scores(seed=0)["finding_f1"]
+    assert score["ci95"] == [1.0, 1.0]  # though most resamples lose a kind
+
+
 def test_interval_of_the_macro_average_holds_the_value_and_shrinks_with_studies() -> None:
     few = FindingCounts.of(TRUTHS * 5, DRAFTS * 5).tally(min_positives=2).scores(seed=1)["finding_f1"]
     many = FindingCounts.of(TRUTHS * 80, DRAFTS * 80).tally(min_positives=2).scores(seed=1)["finding_f1"]

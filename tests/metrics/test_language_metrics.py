@@ -60,6 +60,12 @@ def test_bleu_by_hand() -> None:
     assert values[2] < 1e-5
 
 
+def test_bleu_smooths_with_the_published_constants() -> None:
+    assert bleu(["edema"], ["clear"]).values()[0] == pytest.approx(1e-15, rel=1e-6, abs=0)
+    # Two words have no trigram: (1e-15 / 1e-9) ** (1 / 3) is what the published code makes of 0 / 0.
+    assert bleu(["lungs clear"], ["lungs clear"]).values()[2] == pytest.approx(1e-2, rel=1e-6)
+
+
 def test_bleu_sums_counts_before_dividing_and_punishes_short_drafts() -> None:
     # 2 of 2 and 0 of 2 words: precision 2/4; 4 draft words against 4 + 2 reference words.
     values = bleu(["heart normal", "edema seen"], ["heart normal in size", "no effusion"]).values()
@@ -95,7 +101,7 @@ def test_cider_ignores_words_of_every_reference_and_fades_with_length() -> None:
     references = ["clear lungs .", "enlarged heart ."]
     assert cider_d([".", "."], references).values()[0] == 0.0
     same = cider_d(["clear lungs .", "x"], references).per_sample()[0, 0]
-    # One bigram more: the vectors gain one unseen word, and the penalty is exp(-1 / 72).
+    # One word more: the vectors gain an unseen n-gram each, and the penalty is exp(-1 / 72).
     longer = cider_d(["clear lungs . stable", "x"], references).per_sample()[0, 0]
     cosines = 2 / math.sqrt(2 * 3) + 2 / math.sqrt(2 * 3) + 1 / math.sqrt(1 * 2) + 0
     assert longer == pytest.approx(10 * cosines / 4 * math.exp(-1 / 72))

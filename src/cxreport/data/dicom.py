@@ -6,6 +6,7 @@ N.2). No sentence from here quotes a text of the header, because any may name th
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,44 +63,55 @@ def read_dicom(path: Path) -> DicomImage:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         _check_header(header, path)
         dataset = pydicom.dcmread(path)
-    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise UserError(f"{path} has no pixels; export the image with its pixel data.")
-    with _private_failures(path, f"holds pixels that cannot be decoded ({syntax.name})"):
+        if not any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")):
+            raise UserError(f"{path} has no pixels; export the image with its pixel data.")
+        notes = _suspicions(dataset)
+        projection = _projection(dataset)
+    with _private_failures(path, f"holds pixels that cannot be decoded ({_name(syntax)})"):
         if "PixelData" in dataset and syntax not in UncompressedTransferSyntaxes:
             _check_codestream(dataset, path)
         stored = dataset.pixel_array
-    notes = _suspicions(dataset)
     with _private_failures(path, "holds a grey scale that cannot be applied"):
         pixels = _displayed(dataset, stored, path, notes)
-    return DicomImage(pixels, _projection(dataset), tuple(notes))
+    return DicomImage(pixels, projection, tuple(notes))
 
 
 @contextmanager
 def _private_failures(path: Path, what: str) -> Iterator[None]:
     """Replace whatever pydicom or a codec says by a sentence of ours: it may quote the header.
 
-    Codec plugins raise exceptions of any class on hostile bytes, hence the wide net.
+    Its warnings and log lines are held back for the same reason. Codec plugins raise exceptions of any
+    class on hostile bytes, hence the wide net.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{path} {what} ({type(error).__name__}); export it again.") from None
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} {what} ({type(error).__name__}); export it again.") from None
+    finally:
+        logger.disabled = was_disabled
 
 
 def _check_header(header: pydicom.Dataset, path: Path) -> None:
     if not header.get("Rows") or not header.get("Columns"):
-        kind = UID(str(header.get("SOPClassUID", ""))).name
-        raise UserError(f"{path} holds no image (it is: {kind if not kind[:1].isdigit() else 'unknown'}).")
+        kind = _name(UID(str(header.get("SOPClassUID", ""))))
+        raise UserError(f"{path} holds no image (its kind: {kind}).")
     check_size(int(header.Columns), int(header.Rows), path)
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"{path} has {int(header.NumberOfFrames)} frames; a view is a single image.")
     photometric = header.get("PhotometricInterpretation")
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UserError(f"{path} is a colour image, not a radiograph (MONOCHROME1 or MONOCHROME2).")
+
+
+def _name(uid: UID) -> str:
+    """The standard's name of `uid`; a text that is none of the standard's is not repeated."""
+    return uid.name if uid.name != uid else "unknown"
 
 
 def _check_codestream(dataset: pydicom.Dataset, path: Path) -> None:

@@ -9,6 +9,8 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def decode(view: View, size: int) -> NDArray[np.uint8]:
     Raises UserError when the bytes of the view are damaged.
     """
     try:
-        with Image.open(io.BytesIO(view.image), formats=_FORMATS) as image:
+        with _quiet_pillow(), Image.open(io.BytesIO(view.image), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(f"A view declares {image.width} x {image.height} pixels; prepare it again.")
             image.draft("L", (size, size))
@@ -141,9 +143,7 @@ def _start_of(path: Path) -> bytes:
 
 def _grey_of(path: Path) -> NDArray[np.uint8]:
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as opened:
-            # Pillow warns of damaged EXIF blocks, which are not used, and of sizes checked here.
-            warnings.simplefilter("ignore")
+        with _quiet_pillow(), Image.open(path, formats=_FORMATS) as opened:
             check_size(opened.width, opened.height, path)
             frames = getattr(opened, "n_frames", 1)
             if frames > 1:
@@ -157,6 +157,14 @@ def _grey_of(path: Path) -> NDArray[np.uint8]:
     except _DAMAGE as error:
         name = type(error).__name__
         raise UserError(f"{path} is damaged or truncated ({name}); export it again.") from None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns of damaged EXIF blocks, which nobody needs, and of sizes that are checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _eight_bits(image: Image.Image, path: Path) -> NDArray[np.uint8]:

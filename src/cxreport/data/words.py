@@ -65,7 +65,7 @@ class WordTokenizer:
             raise UserError(f"{path} is not a tokenizer file: it is not JSON.") from None
         words = tree.get("words") if isinstance(tree, dict) and tree.get("type") == "words" else None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise UserError(f"{path} is not a word tokenizer: it needs type \"words\" and a list of words.")
+            raise UserError(f'{path} is not a word tokenizer: it needs type "words" and a list of words.')
         if UNKNOWN not in words or len(set(words)) != len(words):
-            raise UserError(f"{path} is not a word tokenizer: its words must be different and hold {UNKNOWN}.")
+            raise UserError(f"{path} is not a word tokenizer: words must be unique and hold {UNKNOWN}.")
         return cls(words)

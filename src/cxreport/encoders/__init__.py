@@ -47,7 +47,8 @@ class Encoder(nn.Module, ABC):
 def build_encoder(options: EncoderOptions) -> Encoder:
     """The encoder that `options` name; UserError for an unknown name or missing published weights."""
     if options.name not in ENCODERS:
-        raise UserError(f"Unknown encoder {options.name!r} in model.encoder.name; choose {', '.join(sorted(ENCODERS))}.")
+        known = ", ".join(sorted(ENCODERS))
+        raise UserError(f"Unknown encoder {options.name!r} in model.encoder.name; choose {known}.")
     module, _, function = ENCODERS[options.name].partition(":")
     encoder: Encoder = getattr(import_module(module), function)(options)
     return encoder

@@ -23,7 +23,9 @@ class ResNet(Encoder):
     Convolutions run channels-last, which is the faster layout on CPUs and tensor cores alike.
     """
 
-    def __init__(self, conv1: nn.Conv2d, bn1: nn.BatchNorm2d, stages: Sequence[nn.Sequential], width: int) -> None:
+    def __init__(
+        self, conv1: nn.Conv2d, bn1: nn.BatchNorm2d, stages: Sequence[nn.Sequential], width: int
+    ) -> None:
         super().__init__()
         self.width = width
         self.conv1 = conv1
@@ -56,7 +58,7 @@ def resnet101(options: EncoderOptions) -> ResNet:
 
 
 def resnet_small(options: EncoderOptions) -> ResNet:
-    """ResNet-18 (He et al., CVPR 2016) with ``width``, 2, 4 and 8 times ``width`` channels and total stride 16.
+    """ResNet-18 (He et al., CVPR 2016), stages of 1, 2, 4 and 8 times ``width`` channels, total stride 16.
 
     The last stage keeps its input's resolution: at 128 px an 8 x 8 grid costs 7 % more time than 4 x 4.
     """
@@ -84,7 +86,9 @@ def _cached_weights(url: str) -> dict[str, Tensor]:
     """A published state dict from torch's hub cache; its name ends in the first digits of its SHA-256."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
-        raise UserError(f"model.encoder.pretrained: {path} is absent; download {url} to it, or set pretrained to false.")
+        raise UserError(
+            f"model.encoder.pretrained: {path} is absent; download it from {url} or set it to false."
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(path.stem.rpartition("-")[2]):
         raise UserError(f"{path} is damaged (its SHA-256 starts with {digest[:8]}); download {url} again.")

@@ -21,7 +21,8 @@ GENERATORS = {"r2gen": "cxreport.generators.r2gen:R2Gen"}
 def generator_class(name: str) -> type[Generator]:
     """The generator called `name`; UserError for an unknown one."""
     if name not in GENERATORS:
-        raise UserError(f"Unknown generator {name!r} in model.generator; choose {', '.join(sorted(GENERATORS))}.")
+        known = ", ".join(sorted(GENERATORS))
+        raise UserError(f"Unknown generator {name!r} in model.generator; choose {known}.")
     module, _, attribute = GENERATORS[name].partition(":")
     found: type[Generator] = getattr(import_module(module), attribute)
     return found

@@ -30,7 +30,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``loss``, a scalar to minimise, and its parts; ``tokens`` counts the words that it averages over."""
+        """``loss``, a scalar to minimise, and its parts; ``tokens`` counts the words it averages over."""
 
     @abstractmethod
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:

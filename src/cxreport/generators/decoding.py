@@ -1,7 +1,7 @@
 """Greedy and beam search over any autoregressive generator, with R2Gen's published semantics.
 
-Source: published R2Gen ``modules/caption_model.py`` and ``modules/att_model.py``. B studies, K beams per study,
-V ids; the id :data:`END` begins and ends a text.
+Source: published R2Gen ``modules/caption_model.py`` and ``modules/att_model.py``. B studies, K beams per
+study, V ids; the id :data:`END` begins and ends a text.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ def beam_search(
         beams, token = chosen // step.shape[2], chosen % step.shape[2]
         stepper.reorder(beams)
         ids = torch.cat([take_beams(ids, beams), token.unsqueeze(2)], dim=2)
-        logprobs = torch.cat([take_beams(logprobs, beams), step.flatten(1).gather(1, chosen).unsqueeze(2)], dim=2)
+        taken = step.flatten(1).gather(1, chosen)
+        logprobs = torch.cat([take_beams(logprobs, beams), taken.unsqueeze(2)], dim=2)
         ended = token == END if length < max_length else torch.ones_like(token, dtype=torch.bool)
         for study, beam in ended.nonzero().tolist():
-            score = sums[study, beam].item()
-            hypothesis = Hypothesis(tuple(ids[study, beam].tolist()), tuple(logprobs[study, beam].tolist()), score)
-            stored[study].append(hypothesis)
+            text, each = ids[study, beam].tolist(), logprobs[study, beam].tolist()
+            stored[study].append(Hypothesis(tuple(text), tuple(each), sums[study, beam].item()))
         sums = torch.where(ended, sums - FINISHED, sums)
         best_running = sums.amax(dim=1).tolist()
         if all(_decided(done, keep, best) for done, best in zip(stored, best_running, strict=True)):

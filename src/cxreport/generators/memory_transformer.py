@@ -6,9 +6,11 @@ D the model width, S memory slots, V words.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from cxreport.generators.transformer import (
     Ancestry,
@@ -54,8 +56,8 @@ class MemoryDecoderLayer(nn.Module):
     ) -> Tensor:
         """One layer over x (B, T, D) under memory (B, T, S*D).
 
-        `visible` masks self-attention, `context` are the cross-attention's keys and values. With a `cache`, x is
-        one step of T beams whose keys and values join those of earlier steps.
+        `visible` masks self-attention, `context` are the cross-attention's keys and values. With a `cache`, x
+        is one step of T beams whose keys and values join those of earlier steps.
         """
         normal = self.self_attention_norm(x, memory)
         own = self.self_attention.keys_values(normal)
@@ -95,9 +97,14 @@ class MemoryTransformer(nn.Module):
         self.positions: Tensor
         self.register_buffer("positions", position_table(POSITIONS, width), persistent=False)
 
+    @property
+    def decoder(self) -> list[MemoryDecoderLayer]:
+        """The decoder's layers, first to last."""
+        return cast(list[MemoryDecoderLayer], list(self.decoder_layers))
+
     def project(self, features: Tensor) -> Tensor:
         """Patch features (B, N, F) in the model's width: (B, N, D). Patches get no position."""
-        return F.relu(self.patch_projection(features))
+        return functional.relu(self.patch_projection(features))
 
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Patch features (B, N, F) to context (B, N, D); `mask` (B, 1, 1, N) is True at real patches."""
@@ -109,33 +116,33 @@ class MemoryTransformer(nn.Module):
 
     def embed(self, ids: Tensor, start: int = 0) -> Tensor:
         """Ids (B, T) at positions start, start + 1, ... to (B, T, D)."""
-        positions = self.positions[start : start + ids.shape[1]]
-        embedded: Tensor = self.embedding_dropout(self.embedding(ids) * self.embedding.embedding_dim**0.5 + positions)
+        words = self.embedding(ids) * self.embedding.embedding_dim**0.5
+        embedded: Tensor = self.embedding_dropout(words + self.positions[start : start + ids.shape[1]])
         return embedded
 
     def decode(self, context: Tensor, context_mask: Tensor | None, ids: Tensor) -> Tensor:
-        """Decoder output (B, T, D) after each of the ids (B, T), teacher forced; id 0 is hidden but in front."""
+        """Decoder output (B, T, D) after each of the ids (B, T), teacher forced; hides id 0 but the first."""
         x = self.embed(ids)
         memory = self.memory(x)
         visible = _visible(ids)
-        for layer in self.decoder_layers:
+        for layer in self.decoder:
             x = layer(x, memory, visible, layer.cross_attention.keys_values(context), context_mask)
         decoded: Tensor = self.decoder_norm(x)
         return decoded
 
     def log_probabilities(self, decoded: Tensor) -> Tensor:
         """Decoder output (..., D) to log-probabilities (..., V + 1)."""
-        return F.log_softmax(self.head(decoded), dim=-1)
+        return functional.log_softmax(self.head(decoded), dim=-1)
 
 
 class MemoryStepper:
-    """A :class:`cxreport.generators.decoding.Stepper`: keys, values and memory of what is written are kept."""
+    """A :class:`cxreport.generators.decoding.Stepper` that keeps keys, values and memory of what it wrote."""
 
     def __init__(self, network: MemoryTransformer, context: Tensor, context_mask: Tensor | None) -> None:
         self._network = network
-        self._context = [layer.cross_attention.keys_values(context) for layer in network.decoder_layers]
+        self._context = [layer.cross_attention.keys_values(context) for layer in network.decoder]
         self._context_mask = context_mask
-        self._caches = [KeyValueCache() for _ in network.decoder_layers]
+        self._caches = [KeyValueCache() for _ in network.decoder]
         self._ancestry = Ancestry(context.shape[0], context.device)
         self._memory = network.memory.initial(context.shape[0]).unsqueeze(1)
         self._written = 0
@@ -149,7 +156,7 @@ class MemoryStepper:
         self._memory = memory.unflatten(0, tokens.shape)
         visible = self._ancestry.extend(tokens.shape[1])
         flat = self._memory.flatten(2)
-        for layer, context, cache in zip(network.decoder_layers, self._context, self._caches, strict=True):
+        for layer, context, cache in zip(network.decoder, self._context, self._caches, strict=True):
             x = layer(x, flat, visible, context, self._context_mask, cache)
         self._written += 1
         return network.log_probabilities(network.decoder_norm(x))

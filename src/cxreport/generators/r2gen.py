@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from cxreport.data.words import END, WordTokenizer
 from cxreport.encoders import Encoder, build_encoder
@@ -55,13 +55,13 @@ class R2Gen(Generator):
         target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
         padded, target = padded.to(batch.images.device), target.to(batch.images.device)
         decoded = self.network.decode(*self._context(batch), padded[:, :-1])
-        loss = F.cross_entropy(self.network.head(decoded[target]), padded[:, 1:][target])
+        loss = functional.cross_entropy(self.network.head(decoded[target]), padded[:, 1:][target])
         return {"loss": loss, "tokens": target.sum()}
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
         if decoding.max_length > POSITIONS:
-            raise UserError(f"decoding.max_length must be at most {POSITIONS} for r2gen (got {decoding.max_length}).")
+            raise UserError(f"decoding.max_length must be at most {POSITIONS} (got {decoding.max_length}).")
         start = time.perf_counter()
         training = self.training
         self.eval()

@@ -9,7 +9,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from cxreport.memories.layers import Dropout, UnbiasedLayerNorm, dropout
 
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         if self.training and self.dropout > 0:
             attended = _attention_with_dropout(queries, keys, values, mask, self.dropout)
         else:
-            attended = F.scaled_dot_product_attention(queries, keys, values, mask)
+            attended = functional.scaled_dot_product_attention(queries, keys, values, mask)
         joined: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return joined
 
@@ -137,7 +137,7 @@ def _attention_with_dropout(
 ) -> Tensor:
     """Scaled dot-product attention with dropout on its weights."""
     if queries.device.type != "cpu":
-        return F.scaled_dot_product_attention(queries, keys, values, mask, rate)
+        return functional.scaled_dot_product_attention(queries, keys, values, mask, rate)
     scores = (queries / queries.shape[-1] ** 0.5) @ keys.transpose(2, 3)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Dropout(nn.Module):
@@ -30,7 +30,7 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     if rate == 0:
         return x
     if x.device.type != "cpu":
-        return F.dropout(x, rate)
+        return functional.dropout(x, rate)
     return x * dropout_factors(x.shape, rate, x)
 
 

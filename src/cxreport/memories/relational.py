@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from cxreport.memories.layers import dropout_factors, standardize
 
@@ -91,7 +91,8 @@ class RelationalMemory(nn.Module):
         return self._advance(memory, self._token_terms(token), self._memory_projection())
 
     def _token_terms(self, tokens: Tensor) -> _TokenTerms:
-        return _TokenTerms(self._heads(self.key(tokens)), self._heads(self.value(tokens)), self.token_gate(tokens))
+        key, value = self._heads(self.key(tokens)), self._heads(self.value(tokens))
+        return _TokenTerms(key, value, self.token_gate(tokens))
 
     def _memory_projection(self) -> tuple[Tensor, Tensor]:
         """Queries, keys and values of the memory as one matrix product."""
@@ -102,10 +103,14 @@ class RelationalMemory(nn.Module):
         return x.unflatten(-1, (self.heads, -1))
 
     def _advance(
-        self, memory: Tensor, token: _TokenTerms, projection: tuple[Tensor, Tensor], kept: Tensor | None = None
+        self,
+        memory: Tensor,
+        token: _TokenTerms,
+        projection: tuple[Tensor, Tensor],
+        kept: Tensor | None = None,
     ) -> Tensor:
         """One step; attention is spelt out, for S x (S + 1) weights are too few for matrix products."""
-        query, key, value = (self._heads(x) for x in F.linear(memory, *projection).chunk(3, dim=-1))
+        query, key, value = (self._heads(x) for x in functional.linear(memory, *projection).chunk(3, dim=-1))
         key = torch.cat([key, token.key.unsqueeze(1)], dim=1)
         value = torch.cat([value, token.value.unsqueeze(1)], dim=1)
         scores = (query.unsqueeze(2) * key.unsqueeze(1)).sum(dim=-1, keepdim=True)  # (B, S, S + 1, heads, 1)
@@ -121,7 +126,7 @@ class RelationalMemory(nn.Module):
 
 
 def _shift(width: int, memory_width: int) -> nn.Sequential:
-    mlp = nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
-    nn.init.constant_(mlp[0].bias, 0.1)
-    nn.init.constant_(mlp[2].bias, 0.1)
-    return mlp
+    first, second = nn.Linear(memory_width, width), nn.Linear(width, width)
+    for layer in (first, second):
+        nn.init.constant_(layer.bias, 0.1)
+    return nn.Sequential(first, nn.ReLU(), second)

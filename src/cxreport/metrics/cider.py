@@ -22,7 +22,7 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequ
     Document frequencies come from the references that are passed in, so the score depends on which
     samples are scored together, and one sample alone scores 0 (every idf is log 1). Resampling keeps
     the document frequencies of the full set and resamples the per-sample values. Source:
-    ``pycocoevalcap/cider/cider_scorer.py``, whose length penalty counts bigrams, not words.
+    ``pycocoevalcap/cider/cider_scorer.py``.
     """
     lists = reference_lists(hypotheses, references)
     counted = [[ngram_counts(text.split()) for text in texts] for texts in lists]
@@ -36,11 +36,11 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequ
 
 @dataclass(frozen=True)
 class _Vector:
-    """tf-idf weights and their norm for every n, and the number of bigrams."""
+    """tf-idf weights and their norm for every n, and the number of words."""
 
     weights: list[dict[tuple[str, ...], float]]
     norms: list[float]
-    bigrams: int
+    words: int
 
 
 class _Weights:
@@ -60,7 +60,7 @@ class _Weights:
             {ngram: count * idf.get(ngram, unseen) for ngram, count in order.items()} for order in counts
         ]
         norms = [math.sqrt(sum(weight * weight for weight in order.values())) for order in weights]
-        return _Vector(weights, norms, sum(counts[1].values()))
+        return _Vector(weights, norms, sum(counts[0].values()))
 
 
 def _score(hypothesis: _Vector, references: Sequence[_Vector]) -> float:
@@ -80,5 +80,5 @@ def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
         )
         norm = hypothesis.norms[n] * reference.norms[n]
         total += product / norm if norm else 0.0
-    difference = hypothesis.bigrams - reference.bigrams
+    difference = hypothesis.words - reference.words
     return total * math.exp(-(difference**2) / (2 * _SIGMA**2))

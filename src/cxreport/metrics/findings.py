@@ -69,7 +69,8 @@ class FindingCounts:
     def tally(self, *, min_positives: int) -> Tally:
         """Macro and micro scores, side-blind F1 and side accuracy, ready for the bootstrap.
 
-        Macro averages run over :meth:`kinds_counted` of the full set in every resample. Names:
+        Macro averages run over :meth:`kinds_counted` of the full set; a kind that a resample lost is left
+        out of that resample's average. Names:
         ``finding_precision``, ``finding_recall``, ``finding_f1`` (macro over kinds, a kind's items of
         both sides pooled), ``finding_micro_f1``, ``finding_kind_f1`` (macro, a study has a kind or not,
         whatever its side) and ``side_accuracy`` (of the sided kinds that a study has and its draft
@@ -101,13 +102,9 @@ class FindingCounts:
         for name in names:
             columns = [i for i, item in enumerate(self.items) if name_of(item) == name]
             tp, fp, fn = (int(count) for count in outcomes[:, columns].sum(axis=1))
-            precision, recall, f1 = (
-                float(score) for score in precision_recall_f1(np.array(tp), np.array(fp), np.array(fn))
-            )
-            table[name] = {
-                **{"tp": tp, "fp": fp, "fn": fn, "positives": tp + fn},
-                **{"precision": precision, "recall": recall, "f1": f1},
-            }
+            scores = precision_recall_f1(np.array(tp), np.array(fp), np.array(fn))
+            table[name] = {"tp": tp, "fp": fp, "fn": fn, "positives": tp + fn}
+            table[name] |= zip(("precision", "recall", "f1"), map(float, scores), strict=True)
         return table
 
 
@@ -131,11 +128,10 @@ def _aggregate(sums: np.ndarray, counted: np.ndarray) -> np.ndarray:
     _, _, micro = precision_recall_f1(*np.moveaxis(exact.sum(axis=-1), -1, 0))
     scores = [micro, _ratio(sums[..., -2], sums[..., -1])]
     if counted.any():
-        macro = [
-            score[..., counted].mean(axis=-1) for score in precision_recall_f1(*np.moveaxis(exact, -2, 0))
-        ]
+        present = counted & (exact[..., 0, :] + exact[..., 2, :] > 0)
         _, _, blind_f1 = precision_recall_f1(*np.moveaxis(blind, -2, 0))
-        scores = [*macro, blind_f1[..., counted].mean(axis=-1), *scores]
+        by_kind = [*precision_recall_f1(*np.moveaxis(exact, -2, 0)), blind_f1]
+        scores = [_ratio((score * present).sum(axis=-1), present.sum(axis=-1)) for score in by_kind] + scores
     return np.stack(scores, axis=-1)
 
 

@@ -63,19 +63,21 @@ def render_study(
 ) -> tuple[tuple[View, ...], tuple[Finding, ...], Chest]:
     """Render a frontal and a lateral view (`size` pixels a side) of one random chest with `findings`.
 
-    Returns the views, the same findings with a box in each view, and the chest.
+    The same generator gives the same chest at every size. Returns the views, the same findings with a box
+    in each view, and the chest.
     """
-    chest = sample_chest(rng)
+    body_rng, *view_rngs = rng.spawn(1 + len(PROJECTIONS))
+    chest = sample_chest(body_rng)
     marks: dict[int, list[Array]] = {}
     for place in sorted(range(len(findings)), key=lambda i: _ORDER[findings[i].kind]):
         finding = findings[place]
         sides = ("left", "right") if finding.side == "bilateral" else (finding.side or "",)
-        marks[place] = [_DRAW[finding.kind](chest, finding, side, rng) for side in sides]
-    tubes = tubes_of(chest, rng)
+        marks[place] = [_DRAW[finding.kind](chest, finding, side, body_rng) for side in sides]
+    tubes = tubes_of(chest, body_rng)
     views, boxes = [], [dict[str, Box]() for _ in findings]
-    for projection in PROJECTIONS:
-        rays = rays_of(chest, projection, size, rng)
-        pixels = expose(line_integrals(chest, rays, tubes, rng), rays, rng)
+    for projection, view_rng in zip(PROJECTIONS, view_rngs, strict=True):
+        rays = rays_of(chest, projection, size, view_rng)
+        pixels = expose(line_integrals(chest, rays, tubes, view_rng), rays, view_rng)
         views.append(View(_png(pixels), size, size, projection))
         for place, points in marks.items():
             box = _box(np.concatenate(points), rays)

@@ -28,17 +28,14 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; what was written there takes the place of `path` at the end."""
+    """Yield a temporary name beside the file `path`; what was written there takes its place at the end."""
     part = path.with_name(path.name + ".part")
     remove(part)
     try:
         yield part
-        if part.is_dir():
-            _swap_folders(part, path)
-        else:
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
     finally:
         remove(part)
 
@@ -49,22 +46,13 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="")
 
 
-def _swap_folders(part: Path, path: Path) -> None:
-    old = path.with_name(path.name + ".old")
-    remove(old)
-    if path.exists():
-        path.rename(old)
-    part.rename(path)
-    remove(old)
-
-
-def mend(path: Path) -> None:
-    """Finish what a kill between the two renames of a folder's replacement left behind."""
-    old = path.with_name(path.name + ".old")
-    if old.exists() and not path.exists():
-        old.rename(path)
-    remove(old)
-    remove(path.with_name(path.name + ".part"))
+def mend(model: Path) -> None:
+    """Put back a model folder that a kill left under a temporary name of ``save_model``; remove its leftovers."""
+    for other in model.parent.glob(f".{model.name}.*"):
+        if not model.exists() and other.name.startswith(f".{model.name}.old.") and any(other.iterdir()):
+            other.rename(model)
+        else:
+            remove(other)
 
 
 def remove(path: Path) -> None:

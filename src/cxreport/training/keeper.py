@@ -18,7 +18,7 @@ from cxreport.checkpoints import save_model
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.recipe import Recipe
-from cxreport.training.files import replaced, write_text, writing
+from cxreport.training.files import write_text, writing
 from cxreport.training.task import Task, rate_factor
 
 MODEL = "model"
@@ -153,8 +153,7 @@ class RunKeeper(Callback):
             "val_loss": row["val_loss"],
             "minutes": round(self.minutes, 3),
         }
-        with replaced(self.out / MODEL) as part:
-            save_model(part, self.generator, self.recipe, provenance)
+        save_model(self.out / MODEL, self.generator, self.recipe, provenance)
 
     def _tell(self) -> None:
         row = self.rows[-1]

@@ -185,7 +185,7 @@ def _finish(out: Path, keeper: RunKeeper) -> None:
 def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
     options = recipe.training
     try:
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             devices=devices,
             precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
             max_epochs=options.epochs,
@@ -204,6 +204,9 @@ def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightn
         raise UserError(
             f"--devices {devices} with training.precision={options.precision}: {reason}"
         ) from None
+    if options.precision == "16" and trainer.strategy.root_device.type == "cpu":
+        raise UserError("training.precision: 16 needs a GPU; use bf16 or 32 on a processor.")
+    return trainer
 
 
 @contextmanager

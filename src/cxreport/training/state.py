@@ -79,7 +79,7 @@ def _take_apart(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        return {"tensor": name}
+        return {"channels_last" if _is_channels_last(value) else "tensor": name}
     if isinstance(value, dict):
         if not all(isinstance(key, str | int) for key in value):
             raise TypeError(f"keys of a training state are strings or integers, not {list(value)[:3]!r}")
@@ -97,10 +97,18 @@ def _put_together(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
     ((kind, content),) = tree.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "channels_last":
+        return tensors[content].contiguous(memory_format=torch.channels_last)
     if kind == "dict":
         return {key: _put_together(item, tensors) for key, item in content}
     items = [_put_together(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    """The layout is kept because arithmetic on another one may round differently."""
+    other = tensor.dim() == 4 and not tensor.is_contiguous()
+    return other and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _digest(tree: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -1,0 +1,1 @@
+"""Whole experiments from data to table, and the page that shows one."""
