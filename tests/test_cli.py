@@ -214,6 +214,19 @@ def test_a_dataset_is_never_written_over(phantoms: Path) -> None:
     assert "not an empty folder" in refused("phantom", "make", "--out", phantoms, "--studies", "10")
 
 
+def test_the_demo_prints_its_table_and_its_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    score = {"value": 0.5, "ci95": [0.4, 0.6], "n": 9}
+    scores = {"protocol": "p", "n": 9, "scores": {"bleu1": score}, "notes": []}
+    monkeypatch.setattr("cxreport.bench.demo.run_demo", lambda out, bars: (scores, out / "report.html"))
+    result = run("demo", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "0.500 [0.400, 0.600]" in result.stdout
+    assert str(tmp_path / "report.html") in result.stdout
+    assert DISCLAIMER in result.stdout
+    as_json = run("demo", "--out", tmp_path, "--json")
+    assert json.loads(as_json.stdout) == scores
+
+
 def images_and_csv(folder: Path, bad: int) -> tuple[Path, Path]:
     """Twelve good PNG files and `bad` text files that call themselves PNG, with a CSV of all."""
     rng = np.random.default_rng(0)

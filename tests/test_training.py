@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from cxreport import generators
+from cxreport.checkpoints import load_model
 from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
@@ -31,6 +33,7 @@ from cxreport.generators.base import Generator
 from cxreport.recipe import Recipe, TrainingOptions
 from cxreport.study import Draft, Report, Study, View
 from cxreport.training import fit
+from cxreport.training.files import mend
 from cxreport.training.state import load_state, save_state
 from cxreport.training.task import rate_factor
 
@@ -218,7 +221,8 @@ def test_ctrl_c_leaves_a_run_that_loads_and_resumes(
     assert "Stopped in epoch 2 of 4" in caplog.text
     assert "--resume" in caplog.text
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
-    assert weights(run)
+    generator, _ = load_model(run / "model")
+    assert not generator.training
     monkeypatch.setattr(Mean, "interrupt_after", None)
     fit(recipe(keep="last"), dataset, run, resume=True)
     assert_same_run(run, unbroken)
@@ -296,13 +300,27 @@ def test_a_full_disk_is_told_in_a_sentence(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("cxreport.training.keeper.save_model", full)
+    monkeypatch.setattr("cxreport.training.state.save_file", full)
     with pytest.raises(
-        UserError, match=r"Cannot write to the run folder .*No space left on device; make room"
+        UserError, match=r"Cannot write to the run folder .*No space left on device .*make room"
     ):
         fit(recipe(), dataset, tmp_path / "run")
+    assert load_model(tmp_path / "run" / "model")
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_a_kill_while_the_model_was_replaced_is_mended(tmp_path: Path) -> None:
+    for name in (".model.abc", ".model.old.def", "model.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    mend(tmp_path / "model")
+    assert (tmp_path / "model" / "config.json").read_text() == ".model.old.def"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.part"]
+    (tmp_path / ".model.old.ghi").mkdir()
+    mend(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.part"]
 
 
 def test_an_out_that_is_a_file_is_told_in_a_sentence(dataset: PreparedDataset, tmp_path: Path) -> None:

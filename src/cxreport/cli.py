@@ -25,7 +25,7 @@ from cxreport.terminal import (
     drafts_tree,
     print_drafts,
     print_json,
-    print_table,
+    print_scores,
     tell_dataset,
     tell_exclusions,
 )
@@ -93,7 +93,6 @@ def _options(
     logger = logging.getLogger("cxreport")
     logger.handlers = [StderrHandler()]
     logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 @app.command()
@@ -103,14 +102,9 @@ def demo(
 ) -> None:
     """Render phantoms, train a small R2Gen, draft and score the test split, write a page."""
     from cxreport.bench.demo import run_demo
-    from cxreport.metrics.tables import finding_table, score_table
 
     scores, page = run_demo(out, bars)
-    if as_json:
-        print_json(scores)
-    else:
-        for header, rows in (score_table(scores), finding_table(scores)):
-            print_table(header, rows)
+    print_json(scores) if as_json else print_scores(scores)
     typer.echo(f"{page}: pictures, drafts and scores. {DISCLAIMER}", err=as_json)
 
 
@@ -212,7 +206,9 @@ def import_folder(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file, or the name of a recipe that comes with cxreport.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="YAML file, or the name of a recipe that comes with cxreport.")
+    ],
     data: Annotated[Path, typer.Option(help="Prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Run folder to write; absent or empty, unless with --resume.")],
     changes: Annotated[
@@ -292,7 +288,6 @@ def evaluate(
 ) -> None:
     """Score drafts against their references, with 95 % intervals and every control."""
     from cxreport.metrics.evaluate import evaluate_file, evaluate_texts
-    from cxreport.metrics.tables import finding_table, score_table
 
     texts = [hypotheses, references]
     if (predictions is None) == (texts == [None, None]):
@@ -309,10 +304,7 @@ def evaluate(
     if as_json:
         typer.echo(text)
         return
-    for header, rows in (score_table(scores), finding_table(scores)):
-        print_table(header, rows)
-    for note in scores["notes"]:
-        typer.echo(note, err=True)
+    print_scores(scores)
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxreport.errors import UserError
 from cxreport.study import Projection
 
-
 SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
 
@@ -77,6 +76,11 @@ class R2GenOptions(_Options):
     """Words of a report that are learnt, its start and end included; longer reports are cut (counted)."""
     vocabulary_threshold: int = Field(3, ge=1)
     """A word enters the vocabulary when the train split has it this often."""
+    patch_positions: bool = False
+    """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
+    word_loss: float = Field(0.0, ge=0)
+    """Weight of a second loss, the words of the report predicted from the patches alone, which teaches an
+    encoder that starts from random weights to look (Fang et al., CVPR 2015). Published: none."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

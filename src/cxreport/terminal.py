@@ -103,7 +103,17 @@ def print_json(tree: dict[str, Any]) -> None:
     typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_scores(scores: dict[str, Any]) -> None:
+    """The tables of a ``scores.json`` on stdout, its notes on stderr."""
+    from cxreport.metrics.tables import finding_table, score_table
+
+    for header, rows in (score_table(scores), finding_table(scores)):
+        _print_table(header, rows)
+    for note in scores["notes"]:
+        typer.echo(note, err=True)
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows."""
     from rich.box import SIMPLE
     from rich.console import Console

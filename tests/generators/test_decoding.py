@@ -56,7 +56,11 @@ def network(seed: int, words: int = 12, slots: int = 3) -> MemoryTransformer:
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-        made.head.bias[END] += 1.5  # texts of different lengths
+        # louder than at birth, so that texts differ between studies and end after different lengths
+        made.patch_projection.weight.mul_(3)
+        made.embedding.weight.mul_(2)
+        made.head.weight.mul_(2)
+        made.head.bias[END] += 1.5
     return made
 
 
@@ -78,7 +82,17 @@ def test_cached_equals_the_full_prefix(seed: int, hidden: bool) -> None:
             cached_texts = greedy_search(MemoryStepper(made, context, mask), studies, 14, CPU, block)
             full_texts = greedy_search(FullPrefixStepper(made, context, mask), studies, 14, CPU, block)
             same(cached_texts, full_texts)
-    assert len({len(text.ids) for text in cached_texts}) > 1 or seed != 0
+
+
+def test_random_weights_write_texts_of_many_lengths() -> None:
+    texts = set()
+    for seed in range(6):
+        made = network(seed)
+        with torch.no_grad():
+            context = made.encode(torch.randn(4, 9, 10))
+            texts |= {text.ids for text in greedy_search(MemoryStepper(made, context, None), 4, 14, CPU)}
+    assert len(texts) >= 15
+    assert len({len(ids) for ids in texts}) >= 5
 
 
 def same(texts: list[Hypothesis], others: list[Hypothesis]) -> None:
@@ -122,11 +136,13 @@ def test_hypotheses_are_ranked_without_a_length_penalty() -> None:
 
 
 def test_a_finished_beam_runs_on_far_behind() -> None:
-    # two ids and two beams: at the limit both beams are stored, one of which ended before
+    # at the limit all three beams are stored, one of which had ended before
     table = torch.tensor([[0.9, 0.1], [0.9, 0.1]]).log()
-    [found] = beam_search(ChainStepper(table), 1, 2, 2, CPU, keep=9)
-    assert [text.ids for text in found] == [(END,), (1, END), (END, END)][: len(found)] or len(found) == 3
-    assert found[-1].score < -900
+    [found] = beam_search(ChainStepper(table), 1, 3, 2, CPU, keep=9)
+    assert [text.ids for text in found] == [(END,), (1, END), (1, 1), (END, END)]
+    often, seldom = torch.tensor([0.9, 0.1]).log().tolist()
+    scores = [often, seldom + often, seldom + seldom, often + often - 1000]
+    assert [text.score for text in found] == pytest.approx(scores, abs=1e-3)
 
 
 @pytest.mark.parametrize("keep", [1, 2])

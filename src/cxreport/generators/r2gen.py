@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.memory_transformer import POSITIONS, MemoryStepper, MemoryTransformer
+from cxreport.generators.transformer import grid_position_table
 from cxreport.recipe import DecodingOptions, R2GenOptions
 from cxreport.study import Draft
 
@@ -38,6 +40,8 @@ class R2Gen(Generator):
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.network = MemoryTransformer(len(tokenizer), encoder.width, options)
+        if options.word_loss:
+            self.word_head = nn.Linear(options.width, len(tokenizer) + 1)
 
     @classmethod
     def build(cls, options: R2GenOptions, train_reports: Sequence[str]) -> Self:
@@ -46,7 +50,10 @@ class R2Gen(Generator):
         return cls(options, build_encoder(options.encoder), tokenizer)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean negative log-likelihood over all words and ends of the batch, and their number."""
+        """Mean negative log-likelihood over all words and ends of the batch, and their number.
+
+        With ``word_loss`` its weighted part is added and also given as ``word_loss``.
+        """
         ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
         lengths = torch.tensor([len(row) for row in ids])
         padded = torch.full((len(ids), int(lengths.max())), END)
@@ -54,9 +61,14 @@ class R2Gen(Generator):
             row[: len(values)] = torch.tensor(values)
         target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
         padded, target = padded.to(batch.images.device), target.to(batch.images.device)
-        decoded = self.network.decode(*self._context(batch), padded[:, :-1])
+        context, mask = self._context(batch)
+        decoded = self.network.decode(context, mask, padded[:, :-1])
         loss = functional.cross_entropy(self.network.head(decoded[target]), padded[:, 1:][target])
-        return {"loss": loss, "tokens": target.sum()}
+        parts = {"loss": loss, "tokens": target.sum()}
+        if self.options.word_loss:
+            parts["word_loss"] = self.options.word_loss * self._word_loss(context, mask, padded)
+            parts["loss"] = loss + parts["word_loss"]
+        return parts
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
@@ -94,6 +106,15 @@ class R2Gen(Generator):
         encoder = build_encoder(options.encoder.model_copy(update={"pretrained": False}))
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
 
+    def _word_loss(self, context: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor:
+        """Binary cross-entropy of "the report has this word", from a smooth maximum over the patches."""
+        logits = self.word_head(context)
+        if mask is not None:
+            logits = logits.masked_fill(~mask[:, 0, 0, :, None], float("-inf"))
+        present = torch.zeros_like(logits[:, 0]).scatter_(1, ids, 1.0)
+        pooled = torch.logsumexp(logits, dim=1) - math.log(logits.shape[1])
+        return functional.binary_cross_entropy_with_logits(pooled[:, 1:], present[:, 1:])
+
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         context, mask = self._context(batch)
         stepper = MemoryStepper(self.network, context, mask)
@@ -105,12 +126,16 @@ class R2Gen(Generator):
 
     def _context(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Encoded patches (B, V*N, D) and, where views are absent, their mask (B, 1, 1, V*N)."""
-        patches = self.encoder(batch.images[batch.view_mask]).patches
+        tokens = self.encoder(batch.images[batch.view_mask])
+        patches, places = tokens.patches, None
+        if self.options.patch_positions:
+            table = grid_position_table(*tokens.grid, self.options.width).to(patches)
+            places = table.repeat(batch.view_mask.shape[1], 1)
         views = _spread(patches, batch.view_mask).flatten(1, 2)
         mask = None
         if not batch.view_mask.all():
             mask = batch.view_mask.repeat_interleave(patches.shape[1], dim=1)[:, None, None, :]
-        return self.network.encode(views, mask), mask
+        return self.network.encode(views, mask, places), mask
 
 
 def _spread(present: Tensor, view_mask: Tensor) -> Tensor:

@@ -132,6 +132,13 @@ def position_table(length: int, width: int) -> Tensor:
     return torch.stack([torch.sin(angle), torch.cos(angle)], dim=-1).flatten(1)[:, :width].contiguous()
 
 
+def grid_position_table(height: int, width: int, channels: int) -> Tensor:
+    """Positions (height * width, channels) of a grid, row by row; half the channels for row and column each."""
+    rows = position_table(height, channels // 2).repeat_interleave(width, dim=0)
+    columns = position_table(width, channels - channels // 2).repeat(height, 1)
+    return torch.cat([rows, columns], dim=1)
+
+
 def _attention_with_dropout(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, rate: float
 ) -> Tensor:

@@ -9,7 +9,8 @@ from cxreport.phantom.findings import Draw
 from cxreport.phantom.geometry import Array, Ellipsoid, Tube, path
 from cxreport.study import Finding
 
-_METAL = 0.20
+_METAL = 0.45
+"""Attenuation of steel and titanium, per mm."""
 
 
 def _enclosing(*parts: Array) -> Array:
@@ -26,15 +27,15 @@ def central_line(chest: Chest, finding: Finding, side: str, rng: np.random.Gener
         start = [(s * 118 * k, -30, chest.apex - 26 * k), (s * 62 * k, -34, chest.apex - 10 * k)]
     joint = (-16 * k if side == "right" else 4 * k, -14 * k, 82 * k)
     line = path(*start, joint, tip)
-    chest.tubes.append(Tube(line, 1.5, 0.095))
+    chest.tubes.append(Tube(line, 1.6, 0.15))
     return _enclosing(line)
 
 
 def endotracheal_tube(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
     k, tip = chest.scale, float(rng.uniform(66, 90))
     tube = path((float(rng.normal(0, 3)), 0, 235 * k), (0, 6, 140 * k), (1.5 * k, 12 * k, tip * k))
-    chest.tubes.append(Tube(tube, 4.5 * k, 0.014))
-    chest.tubes.append(Tube(tube + np.array([2.5, 0, 0], np.float32), 0.9, 0.11))
+    chest.tubes.append(Tube(tube, 4.5 * k, 0.018))
+    chest.tubes.append(Tube(tube + np.array([2.5, 0, 0], np.float32), 1.0, 0.2))
     return _enclosing(tube)
 
 
@@ -51,10 +52,10 @@ def pacemaker(chest: Chest, finding: Finding, side: str, rng: np.random.Generato
     vein = [(s * 44 * k, -30 * k, chest.apex - 12 * k), (-8 * k, -16 * k, 84 * k), (-22 * k, -14 * k, 20 * k)]
     apex = (heart.centre[0] + 0.42 * heart.radii[0], -50 * k, heart.centre[2] - 0.55 * heart.radii[2])
     ventricle = path(box, *vein, (-6 * k, -34 * k, heart.centre[2]), apex)
-    chest.tubes.append(Tube(ventricle, 1.2, 0.12))
+    chest.tubes.append(Tube(ventricle, 1.2, 0.3))
     if rng.random() < 0.6:
         atrium = path(box, *[(x + 3, y, z) for x, y, z in vein], (-26 * k, -40 * k, heart.centre[2] + 22 * k))
-        chest.tubes.append(Tube(atrium, 1.2, 0.12))
+        chest.tubes.append(Tube(atrium, 1.2, 0.3))
     return _enclosing(can.corners(), ventricle)
 
 
@@ -71,7 +72,7 @@ def sternotomy_wires(chest: Chest, finding: Finding, side: str, rng: np.random.G
             ],
             axis=1,
         )
-        chest.tubes.append(Tube(ring, 0.9, _METAL))
+        chest.tubes.append(Tube(ring, 1.1, _METAL))
         loops.append(ring)
     return _enclosing(*loops)
 

@@ -63,17 +63,17 @@ def render_study(
 ) -> tuple[tuple[View, ...], tuple[Finding, ...], Chest]:
     """Render a frontal and a lateral view (`size` pixels a side) of one random chest with `findings`.
 
-    The same generator gives the same chest at every size. Returns the views, the same findings with a box
+    The same generator gives the same chest at every size and with any findings. Returns the views, the same findings with a box
     in each view, and the chest.
     """
-    body_rng, *view_rngs = rng.spawn(1 + len(PROJECTIONS))
+    body_rng, finding_rng, vessel_rng, *view_rngs = rng.spawn(3 + len(PROJECTIONS))
     chest = sample_chest(body_rng)
     marks: dict[int, list[Array]] = {}
     for place in sorted(range(len(findings)), key=lambda i: _ORDER[findings[i].kind]):
         finding = findings[place]
         sides = ("left", "right") if finding.side == "bilateral" else (finding.side or "",)
-        marks[place] = [_DRAW[finding.kind](chest, finding, side, body_rng) for side in sides]
-    tubes = tubes_of(chest, body_rng)
+        marks[place] = [_DRAW[finding.kind](chest, finding, side, finding_rng) for side in sides]
+    tubes = tubes_of(chest, vessel_rng)
     views, boxes = [], [dict[str, Box]() for _ in findings]
     for projection, view_rng in zip(PROJECTIONS, view_rngs, strict=True):
         rays = rays_of(chest, projection, size, view_rng)

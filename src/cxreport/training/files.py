@@ -47,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def mend(model: Path) -> None:
-    """Put back a model folder that a kill left under a temporary name of ``save_model``; remove its leftovers."""
+    """Put back a model folder that a kill left under ``save_model``'s temporary name; remove leftovers."""
     for other in model.parent.glob(f".{model.name}.*"):
         if not model.exists() and other.name.startswith(f".{model.name}.old.") and any(other.iterdir()):
             other.rename(model)

@@ -158,9 +158,9 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
 def _begin(out: Path, recipe: Recipe, keeper: RunKeeper) -> None:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / RECIPE, recipe.dump())
-        keeper.write_log()
         keeper.write_facts("running")
+        keeper.write_log()
+        write_text(out / RECIPE, recipe.dump())
     options = recipe.training
     logger.info(
         "%s: %s parameters, %d epochs of %d studies, %d studies a step on %d device(s), from epoch %d.",

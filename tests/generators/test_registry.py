@@ -1,0 +1,198 @@
+"""What every generator of the registry keeps to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cxreport.checkpoints import load_model, save_model
+from cxreport.data.batch import Batch
+from cxreport.errors import UserError
+from cxreport.generators import GENERATORS, generator_class
+from cxreport.generators.base import Generator
+from cxreport.recipe import DecodingOptions, EncoderOptions, R2GenOptions, Recipe
+
+REPORTS = [
+    "the lungs are clear . no effusion .",
+    "there is a small left effusion .",
+    "the heart is enlarged . the lungs are clear .",
+    "no pneumothorax .",
+]
+TINY: dict[str, Any] = {
+    "r2gen": R2GenOptions(
+        encoder=EncoderOptions(width=4),
+        width=24,
+        feed_forward=32,
+        heads=4,
+        layers=2,
+        memory_heads=3,
+        dropout=0.0,
+        feature_dropout=0.0,
+        max_length=14,
+        vocabulary_threshold=1,
+    ),
+}
+"""A generator joins these tests with options that a CPU trains in seconds."""
+
+GREEDY = DecodingOptions(method="greedy", max_length=14)
+SEARCHES = [GREEDY, DecodingOptions(method="beam", beam_size=3, max_length=14)]
+
+
+def build(name: str, seed: int = 1) -> Generator:
+    torch.manual_seed(seed)
+    return generator_class(name).build(TINY[name], REPORTS)
+
+
+def batch(reports: list[str] | None = None) -> Batch:
+    """Four studies; the second has one view."""
+    rng = torch.Generator().manual_seed(5)
+    images = torch.randn(4, 2, 3, 32, 32, generator=rng)
+    view_mask = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
+    images[~view_mask] = 0
+    return Batch(images, view_mask, ["a", "b", "c", "d"], reports or REPORTS)
+
+
+def row(whole: Batch, index: int, views: int) -> Batch:
+    kept = slice(index, index + 1)
+    return Batch(
+        whole.images[kept, :views],
+        whole.view_mask[kept, :views],
+        whole.study_ids[kept],
+        whole.reports[kept],
+    )
+
+
+def train(generator: Generator, steps: int) -> float:
+    """Fit the four studies and return the last loss."""
+    optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
+    generator.train()
+    for _ in range(steps):
+        loss = generator.loss(batch())["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+@pytest.fixture(scope="module", params=sorted(GENERATORS))
+def fitted(request: pytest.FixtureRequest) -> Iterator[tuple[str, Generator, float]]:
+    torch.set_num_threads(1)
+    generator = build(request.param)
+    loss = train(generator, 150)
+    yield request.param, generator.eval(), loss
+
+
+def test_every_generator_has_tiny_options() -> None:
+    assert TINY.keys() == GENERATORS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(GENERATORS))
+class TestUntrained:
+    def test_loss_and_gradients(self, name: str) -> None:
+        generator = build(name).train()
+        parts = generator.loss(batch())
+        assert parts["loss"].shape == ()
+        assert float(parts["tokens"]) > 0
+        parts["loss"].backward()
+        gradients = {key: value.grad for key, value in generator.named_parameters()}
+        assert [key for key, value in gradients.items() if value is None] == []
+        assert [key for key, value in gradients.items() if not torch.isfinite(value).all()] == []
+
+    def test_the_seed_decides(self, name: str) -> None:
+        first, second, other = build(name), build(name), build(name, seed=2)
+        losses = [train(generator, 2) for generator in (first, second, other)]
+        assert losses[0] == losses[1] != losses[2]
+        assert words(first) == words(second)
+
+    def test_encoder_parameters_are_some_of_the_parameters(self, name: str) -> None:
+        generator = build(name)
+        encoder = {id(parameter) for parameter in generator.encoder_parameters()}
+        assert encoder
+        assert encoder < {id(parameter) for parameter in generator.parameters()}
+
+    def test_an_absent_view_is_not_seen(self, name: str) -> None:
+        generator = build(name).eval()
+        whole = batch()
+        garbage = Batch(whole.images.clone(), whole.view_mask, whole.study_ids, whole.reports)
+        garbage.images[~whole.view_mask] = 1e3
+        with torch.no_grad():
+            assert torch.equal(generator.loss(whole)["loss"], generator.loss(garbage)["loss"])
+            assert torch.equal(generator.features(whole), generator.features(garbage))
+            alone = generator.features(row(whole, 1, views=1))
+            torch.testing.assert_close(generator.features(whole)[1:2], alone, atol=1e-5, rtol=1e-4)
+
+    def test_generating_leaves_mode_and_gradients_alone(self, name: str) -> None:
+        generator = build(name).train()
+        before = {key: value.clone() for key, value in generator.state_dict().items()}
+        generator.generate(batch(), GREEDY)
+        assert generator.training
+        assert all(torch.equal(value, before[key]) for key, value in generator.state_dict().items())
+
+
+def words(generator: Generator, decoding: DecodingOptions = GREEDY) -> list[str]:
+    return [draft.text for draft in generator.generate(batch(), decoding)]
+
+
+class TestFitted:
+    @pytest.mark.parametrize("decoding", SEARCHES, ids=lambda options: options.method)
+    def test_four_studies_are_learnt_by_heart(
+        self, fitted: tuple[str, Generator, float], decoding: DecodingOptions
+    ) -> None:
+        _, generator, loss = fitted
+        assert loss < 0.05
+        drafts = generator.generate(batch(), decoding)
+        assert [draft.text for draft in drafts] == REPORTS
+        assert all(draft.seconds > 0 for draft in drafts)
+
+    @pytest.mark.parametrize("decoding", SEARCHES, ids=lambda options: options.method)
+    def test_written_step_by_step_as_read_at_once(
+        self, fitted: tuple[str, Generator, float], decoding: DecodingOptions
+    ) -> None:
+        """What cached generation says of its words is what the loss says of the same words."""
+        _, generator, _ = fitted
+        for index, views in ((0, 2), (1, 1)):
+            study = row(batch(), index, views)
+            [draft] = generator.generate(study, decoding)
+            with torch.no_grad():
+                read = generator.loss(Batch(study.images, study.view_mask, study.study_ids, [draft.text]))
+            assert len(draft.token_logprobs) == int(read["tokens"])
+            assert math.isclose(-draft.mean_logprob, float(read["loss"]), rel_tol=1e-3, abs_tol=1e-5)
+
+    def test_a_study_alone_is_written_as_in_a_batch(self, fitted: tuple[str, Generator, float]) -> None:
+        _, generator, _ = fitted
+        drafts = generator.generate(batch(), GREEDY)
+        [alone] = generator.generate(row(batch(), 1, views=1), GREEDY)
+        assert alone.text == drafts[1].text
+        assert alone.token_logprobs == pytest.approx(drafts[1].token_logprobs, abs=1e-4)
+
+    def test_saved_and_loaded_it_writes_the_same(
+        self, fitted: tuple[str, Generator, float], tmp_path: Path
+    ) -> None:
+        name, generator, _ = fitted
+        recipe = Recipe(name="tiny", model=TINY[name])
+        save_model(tmp_path / "model", generator, recipe, {"seed": 1})
+        loaded, loaded_recipe = load_model(tmp_path / "model")
+        assert loaded_recipe == recipe
+        assert not loaded.training
+        for decoding in SEARCHES:
+            before, after = generator.generate(batch(), decoding), loaded.generate(batch(), decoding)
+            assert [draft.text for draft in before] == [draft.text for draft in after]
+            assert [draft.token_logprobs for draft in before] == [draft.token_logprobs for draft in after]
+
+    def test_the_limit_of_words_holds(self, fitted: tuple[str, Generator, float]) -> None:
+        _, generator, _ = fitted
+        for decoding in SEARCHES:
+            cut = decoding.model_copy(update={"max_length": 3})
+            for draft, report in zip(generator.generate(batch(), cut), REPORTS, strict=True):
+                assert len(draft.token_logprobs) <= 3
+                assert decoding.method == "beam" or draft.text == " ".join(report.split()[:3])
+
+
+def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"r2g.*choose.*r2gen"):
+        generator_class("r2g")
