@@ -81,7 +81,9 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
         cached, written = _timed(lambda: search(MemoryStepper), options.repeats)
         full, expected = _timed(lambda: search(FullPrefixStepper), options.full_repeats)
-    same = [text.ids for study in written for text in study] == [text.ids for study in expected for text in study]
+    same = [text.ids for study in written for text in study] == [
+        text.ids for study in expected for text in study
+    ]
     return {
         "cached_seconds": cached,
         "full_prefix_seconds": full,
@@ -112,7 +114,9 @@ def main() -> None:
     if options.json:
         print(json.dumps(found, indent=2))
         return
-    settings = f"batch {options.batch}, beam {options.beam}, {options.length} words, {options.threads} threads"
+    settings = (
+        f"batch {options.batch}, beam {options.beam}, {options.length} words, {options.threads} threads"
+    )
     print(f"R2Gen width {options.width}, {options.layers} layers, {options.vocabulary} words; {settings}")
     print(f"{'full prefix at every step':28}{found['full_prefix_seconds']:8.2f} s")
     print(f"{'cached':28}{found['cached_seconds']:8.2f} s")

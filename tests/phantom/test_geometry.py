@@ -129,5 +129,7 @@ def test_profile_passes_through_its_points_and_stays_outside() -> None:
 
 def test_projection_and_pixels_agree() -> None:
     view = Rays("lateral", 50, 200.0, (0.0, 10.0, -20.0))
-    column, row = view.project(np.array([[7.0, float(view.across[0, 12]), float(view.up[33, 0])]], np.float32))
+    column, row = view.project(
+        np.array([[7.0, float(view.across[0, 12]), float(view.up[33, 0])]], np.float32)
+    )
     assert (column[0], row[0]) == pytest.approx((12, 33), abs=1e-3)

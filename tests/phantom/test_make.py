@@ -70,7 +70,9 @@ def test_a_finding_changes_the_picture_in_its_box(kind: str) -> None:
         assert np.mean(signed) < -0.4
 
 
-@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if "left" in kind.sides and name != "central_line"])
+@pytest.mark.parametrize(
+    "kind", [name for name, kind in KINDS.items() if "left" in kind.sides and name != "central_line"]
+)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_patients_left_is_the_pictures_right(kind: str, side: str) -> None:
     for seed in range(3):
@@ -80,7 +82,9 @@ def test_the_patients_left_is_the_pictures_right(kind: str, side: str) -> None:
         _, marked, chest = render_study([finding], 64, np.random.default_rng(seed))
         left, _, right, _ = marked[0].boxes["frontal"]
         if kind == "scoliosis":
-            apex = max(float(chest.spine_curve(z)) * (1 if side == "left" else -1) for z in range(-40, 60, 10))
+            apex = max(
+                float(chest.spine_curve(z)) * (1 if side == "left" else -1) for z in range(-40, 60, 10)
+            )
             assert apex > 10
         elif kind == "pacemaker":
             can = chest.dense[0][0].centre[0]
@@ -104,7 +108,9 @@ def test_a_chest_is_the_same_at_every_size() -> None:
     for projection in ("frontal", "lateral"):
         # a box reaches one pixel beyond its last point
         assert small_mark[0].boxes[projection] == pytest.approx(large_mark[0].boxes[projection], abs=1 / 64)
-    shrunk = np.asarray(Image.open(io.BytesIO(large[0].image)).resize((64, 64), Image.Resampling.BOX)).astype(float)
+    shrunk = np.asarray(Image.open(io.BytesIO(large[0].image)).resize((64, 64), Image.Resampling.BOX)).astype(
+        float
+    )
     assert np.corrcoef(shrunk.ravel(), pixels(small[0]).ravel())[0, 1] > 0.98
 
 

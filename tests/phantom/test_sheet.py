@@ -27,7 +27,9 @@ def test_box_lies_where_the_finding_says() -> None:
 
 
 def test_sheet_has_a_cell_for_every_study(tmp_path: Path) -> None:
-    studies = [Study(f"s{i}", f"p{i}", (black_view(),), findings=(Finding("mass", "left"),)) for i in range(5)]
+    studies = [
+        Study(f"s{i}", f"p{i}", (black_view(),), findings=(Finding("mass", "left"),)) for i in range(5)
+    ]
     assert contact_sheet(studies, tmp_path / "sheet.png", columns=2) == 5
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.width >= 2 * CELL

@@ -48,8 +48,12 @@ def write_page(run: Path, dataset: PreparedDataset, scores: Mapping[str, Any], o
     records = [json.loads(line) for line in lines]
     studies = dataset.split(records[0]["split"])
     chosen = range(0, len(records), max(len(records) // EXAMPLES, 1))[:EXAMPLES]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("cxreport.bench").joinpath("page.html").read_text(encoding="utf-8"))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("cxreport.bench").joinpath("page.html").read_text(encoding="utf-8")
+    )
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     html = template.render(
         disclaimer=DISCLAIMER,
@@ -78,7 +82,9 @@ def _headline(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         "most_frequent": "most frequent report",
         "random_train": "random report",
     }
-    return [(label, with_interval(systems[name].get(metric))) for name, label in names.items() if name in systems]
+    return [
+        (label, with_interval(systems[name].get(metric))) for name, label in names.items() if name in systems
+    ]
 
 
 def _example(study: Study, record: Mapping[str, Any]) -> Example:

@@ -129,7 +129,8 @@ class R2Gen(Generator):
         tokens = self.encoder(batch.images[batch.view_mask])
         patches, places = tokens.patches, None
         if self.options.patch_positions:
-            table = grid_position_table(*tokens.grid, self.options.width).to(patches)
+            height, width = tokens.grid
+            table = grid_position_table(height, width, self.options.width).to(patches)
             places = table.repeat(batch.view_mask.shape[1], 1)
         views = _spread(patches, batch.view_mask).flatten(1, 2)
         mask = None

@@ -133,7 +133,7 @@ def position_table(length: int, width: int) -> Tensor:
 
 
 def grid_position_table(height: int, width: int, channels: int) -> Tensor:
-    """Positions (height * width, channels) of a grid, row by row; half the channels for row and column each."""
+    """Positions (height * width, channels) of a grid: half the channels tell the row, half the column."""
     rows = position_table(height, channels // 2).repeat_interleave(width, dim=0)
     columns = position_table(width, channels - channels // 2).repeat(height, 1)
     return torch.cat([rows, columns], dim=1)

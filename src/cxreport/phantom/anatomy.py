@@ -184,7 +184,14 @@ class Chest:
         flank = self.half_width + 14 * k + self.fat
         shoulder = flank + 8 if lateral else flank + 75 * k
         zs = (-300.0, -60.0, 30.0, 85.0, 125.0, 150.0, 175.0, 200.0, 300.0)
-        half = (flank + 4, flank, flank + 6, 0.6 * flank + 0.4 * shoulder, shoulder, 0.8 * shoulder)
+        half: tuple[float, ...] = (
+            flank + 4,
+            flank,
+            flank + 6,
+            0.6 * flank + 0.4 * shoulder,
+            shoulder,
+            0.8 * shoulder,
+        )
         half = (*half, 82 * k + 0.6 * self.fat, 66 * k + 0.4 * self.fat, 62 * k + 0.4 * self.fat)
         chest = self.half_depth + 12 * k + 0.8 * self.fat
         deep = (1.02, 1.0, 1.0, 0.97, 0.9, 0.8, 0.68, 0.6, 0.6)

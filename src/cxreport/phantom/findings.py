@@ -95,7 +95,8 @@ def consolidation(chest: Chest, finding: Finding, side: str, rng: np.random.Gene
     for _ in range(4):
         shift = rng.normal(0, 0.09, 3)
         centre = _inside(chest, side, across + shift[0], deep + shift[1], up + 0.5 * shift[2])
-        spread = tuple(float(w * size * chest.scale * rng.uniform(0.5, 0.85)) for w in widths)
+        grown = np.array(widths) * size * chest.scale * rng.uniform(0.5, 0.85, 3)
+        spread = (float(grown[0]), float(grown[1]), float(grown[2]))
         chest.blobs.append(Blob(centre, spread, peak * float(rng.uniform(0.6, 1.0))))
         places += [np.array(centre) - np.array(spread), np.array(centre) + np.array(spread)]
     return _about(np.array(places, np.float32), 2)
@@ -146,8 +147,8 @@ def edema(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -
 
 
 def _ball(chest: Chest, centre: tuple[float, float, float], radius: float, rng: np.random.Generator) -> Array:
-    radii = tuple(float(radius * rng.uniform(0.88, 1.12)) for _ in range(3))
-    ball = Ellipsoid(centre, radii, float(rng.uniform(-40, 40)))  # type: ignore[arg-type]
+    a, b, c = (float(radius * rng.uniform(0.88, 1.12)) for _ in range(3))
+    ball = Ellipsoid(centre, (a, b, c), float(rng.uniform(-40, 40)))
     chest.soft.append(ball)
     return ball.corners()
 
@@ -192,7 +193,7 @@ def elevated_hemidiaphragm(chest: Chest, finding: Finding, side: str, rng: np.ra
     raised = float(rng.uniform(30, 48)) * chest.scale
     chest.dome_top[side] += raised
     dome = chest.dome(side)
-    x, y, z = dome.centre
+    x, y, _ = dome.centre
     rx, ry, _ = dome.radii
     top = chest.dome_top[side]
     return np.array([(x - rx, y - ry, top - raised - 12), (x + rx, y + ry, top + 3)], np.float32)

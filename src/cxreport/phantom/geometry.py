@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from scipy.interpolate import PchipInterpolator
 
 from cxreport.study import Projection
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
+Triple = tuple[float, float, float]
 Interval = tuple[Array, Array]
 
 _FAR = np.float32(1e4)
@@ -32,7 +33,7 @@ class Rays:
     projection: Projection
     size: int
     extent: float
-    centre: tuple[float, float, float]
+    centre: Triple
 
     @property
     def pixel(self) -> float:
@@ -75,8 +76,8 @@ class Ellipsoid:
     without end.
     """
 
-    centre: tuple[float, float, float]
-    radii: tuple[float, float, float]
+    centre: Triple
+    radii: Triple
     turn: float = 0.0
     extends: Literal["down", "up"] | None = None
 
@@ -96,7 +97,7 @@ class Ellipsoid:
         elif self.extends == "up":
             up = np.minimum(up, 0)
         if along_axis == 1:
-            half_b = np.float32(0)
+            half_b: Array = np.zeros_like(up)
             quadratic: Array = xx * across * across + 2 * xz * across * up + zz * up * up
             a = yy
         else:
@@ -238,8 +239,8 @@ class Tube:
 class Blob:
     """Denser lung, Gaussian in all directions: `peak` attenuation per mm at `centre`, `widths` in mm."""
 
-    centre: tuple[float, float, float]
-    widths: tuple[float, float, float]
+    centre: Triple
+    widths: Triple
     peak: float
 
 

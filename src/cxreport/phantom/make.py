@@ -63,8 +63,8 @@ def render_study(
 ) -> tuple[tuple[View, ...], tuple[Finding, ...], Chest]:
     """Render a frontal and a lateral view (`size` pixels a side) of one random chest with `findings`.
 
-    The same generator gives the same chest at every size and with any findings. Returns the views, the same findings with a box
-    in each view, and the chest.
+    The same generator gives the same chest at every size and with any findings. Returns the views, the
+    same findings with a box in each view, and the chest.
     """
     body_rng, finding_rng, vessel_rng, *view_rngs = rng.spawn(3 + len(PROJECTIONS))
     chest = sample_chest(body_rng)

@@ -17,6 +17,7 @@ from cxreport.phantom.geometry import (
     Array,
     Cloud,
     Rays,
+    Triple,
     cloud_of,
     covered,
     haze,
@@ -78,7 +79,7 @@ def line_integrals(chest: Chest, rays: Rays, tubes: list[Cloud], rng: np.random.
             kept = meet(lung, edge.interval(rays))
             part = length(kept) - covered(kept, solids)
             total -= SOFT * (free - part)
-            rim = meet(lung, replace(edge, radii=tuple(r + 1.3 for r in edge.radii)).interval(rays))
+            rim = meet(lung, replace(edge, radii=_wider(edge.radii, 1.3)).interval(rays))
             total += (SOFT * 0.75) * np.maximum(length(rim) - covered(rim, solids) - part, 0)
             free = part
         total -= (SOFT - chest.lung_attenuation[side] * texture) * free
@@ -127,6 +128,10 @@ def display(density: Array, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     ends = 1 / (1 + np.exp(-contrast * (np.array([-0.05, 1.08]) - middle_tone)))
     grey = (curve - ends[0]) / (ends[1] - ends[0])
     return np.clip(grey * 250 + 2, 0, 255).astype(np.uint8)
+
+
+def _wider(radii: Triple, by: float) -> Triple:
+    return radii[0] + by, radii[1] + by, radii[2] + by
 
 
 def _texture(size: int, rng: np.random.Generator, cells: int) -> Array:

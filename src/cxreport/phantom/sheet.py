@@ -34,7 +34,9 @@ def contact_sheet(studies: Iterable[Study], out: Path, columns: int = 4) -> int:
 
 def marked_view(view: View, findings: Iterable[Finding], side: int = CELL) -> Image.Image:
     """The view, `side` pixels square, with a coloured box for each finding that has one in it."""
-    picture = Image.open(io.BytesIO(view.image)).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    picture = (
+        Image.open(io.BytesIO(view.image)).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    )
     draw = ImageDraw.Draw(picture)
     for place, finding in enumerate(findings):
         box = finding.boxes.get(view.projection or "")

@@ -40,7 +40,8 @@ def test_seed_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "words"), [(5, 64, "--studies"), (None, 64, "--studies"), (20, 8, "--size"), (20, 9999, "--size")]
+    ("count", "size", "words"),
+    [(5, 64, "--studies"), (None, 64, "--studies"), (20, 8, "--size"), (20, 9999, "--size")],
 )
 def test_bad_arguments_are_named(count: int | None, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -102,7 +102,7 @@ def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None)
     joined = list(join_r2gen(read_reports(archive)))
     in_split = Counter(split for split, _, _ in joined)
     taken: Counter[str] = Counter()
-    orders = []
+    orders: list[_Order] = []
     for split, study_id, record in joined:
         wanted = in_split[split] if count is None else max(round(in_split[split] * count / len(joined)), 1)
         if taken[split] < wanted:
