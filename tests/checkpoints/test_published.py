@@ -45,9 +45,9 @@ def test_a_checkpoint_goes_out_and_comes_back(generator: R2Gen, published: dict[
 
 def test_published_names(generator: R2Gen, published: dict[str, Tensor]) -> None:
     network, encoder = generator.network, generator.encoder.state_dict()
-    layer = network.decoder[1]
+    across = network.decoder[1].cross_attention
     pairs = {
-        "encoder_decoder.model.decoder.layers.1.src_attn.linears.3.weight": layer.cross_attention.output.weight,
+        "encoder_decoder.model.decoder.layers.1.src_attn.linears.3.weight": across.output.weight,
         "encoder_decoder.model.rm.U.bias": network.memory.memory_gate.bias,
         "encoder_decoder.model.tgt_embed.0.lut.weight": network.embedding.weight,
         "visual_extractor.model.0.weight": encoder["conv1.weight"],

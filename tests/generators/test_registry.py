@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +79,11 @@ def train(generator: Generator, steps: int) -> float:
 
 
 @pytest.fixture(scope="module", params=sorted(GENERATORS))
-def fitted(request: pytest.FixtureRequest) -> Iterator[tuple[str, Generator, float]]:
+def fitted(request: pytest.FixtureRequest) -> tuple[str, Generator, float]:
     torch.set_num_threads(1)
     generator = build(request.param)
     loss = train(generator, 150)
-    yield request.param, generator.eval(), loss
+    return request.param, generator.eval(), loss
 
 
 def test_every_generator_has_tiny_options() -> None:

@@ -18,6 +18,7 @@ from cxreport.generators.transformer import (
     EncoderLayer,
     FeedForward,
     KeyValueCache,
+    Places,
     position_table,
     take_beams,
 )
@@ -52,20 +53,21 @@ class MemoryDecoderLayer(nn.Module):
         visible: Tensor,
         context: KeysValues,
         context_mask: Tensor | None,
+        places: Places | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """One layer over x (B, T, D) under memory (B, T, S*D).
+        """One layer over x (B, T, D) under memory (B, T, S*D), or over their rows at `places`.
 
         `visible` masks self-attention, `context` are the cross-attention's keys and values. With a `cache`, x
         is one step of T beams whose keys and values join those of earlier steps.
         """
         normal = self.self_attention_norm(x, memory)
-        own = self.self_attention.keys_values(normal)
+        own = self.self_attention.keys_values(normal, places)
         if cache is not None:
             own = cache.extend(*own)
-        x = x + self.dropout(self.self_attention.attend(normal, *own, visible))
+        x = x + self.dropout(self.self_attention.attend(normal, *own, visible, places))
         normal = self.cross_attention_norm(x, memory)
-        x = x + self.dropout(self.cross_attention.attend(normal, *context, context_mask))
+        x = x + self.dropout(self.cross_attention.attend(normal, *context, context_mask, places))
         layer: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x, memory)))
         return layer
 
@@ -125,13 +127,20 @@ class MemoryTransformer(nn.Module):
         embedded: Tensor = self.embedding_dropout(words + self.positions[start : start + ids.shape[1]])
         return embedded
 
-    def decode(self, context: Tensor, context_mask: Tensor | None, ids: Tensor) -> Tensor:
-        """Decoder output (B, T, D) after each of the ids (B, T), teacher forced; hides id 0 but the first."""
+    def decode(
+        self, context: Tensor, context_mask: Tensor | None, ids: Tensor, places: Places | None = None
+    ) -> Tensor:
+        """Decoder output (B, T, D) after each of the ids (B, T), teacher forced; hides id 0 but the first.
+
+        With `places`, which must hold every id that another one there looks at, only their rows (R, D).
+        """
         x = self.embed(ids)
         memory = self.memory(x)
         visible = _visible(ids)
+        if places is not None:
+            x, memory = places.rows(x), places.rows(memory)
         for layer in self.decoder:
-            x = layer(x, memory, visible, layer.cross_attention.keys_values(context), context_mask)
+            x = layer(x, memory, visible, layer.cross_attention.keys_values(context), context_mask, places)
         decoded: Tensor = self.decoder_norm(x)
         return decoded
 
@@ -162,7 +171,7 @@ class MemoryStepper:
         visible = self._ancestry.extend(tokens.shape[1])
         flat = self._memory.flatten(2)
         for layer, context, cache in zip(network.decoder, self._context, self._caches, strict=True):
-            x = layer(x, flat, visible, context, self._context_mask, cache)
+            x = layer(x, flat, visible, context, self._context_mask, cache=cache)
         self._written += 1
         return network.log_probabilities(network.decoder_norm(x))
 

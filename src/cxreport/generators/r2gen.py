@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.memory_transformer import POSITIONS, MemoryStepper, MemoryTransformer
-from cxreport.generators.transformer import grid_position_table
+from cxreport.generators.transformer import Places, grid_position_table
 from cxreport.recipe import DecodingOptions, R2GenOptions
 from cxreport.study import Draft
 
@@ -62,8 +61,8 @@ class R2Gen(Generator):
         target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
         padded, target = padded.to(batch.images.device), target.to(batch.images.device)
         context, mask = self._context(batch)
-        decoded = self.network.decode(context, mask, padded[:, :-1])
-        loss = functional.cross_entropy(self.network.head(decoded[target]), padded[:, 1:][target])
+        decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
+        loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
         if self.options.word_loss:
             parts["word_loss"] = self.options.word_loss * self._word_loss(context, mask, padded)
@@ -109,10 +108,12 @@ class R2Gen(Generator):
     def _word_loss(self, context: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor:
         """Binary cross-entropy of "the report has this word", from a smooth maximum over the patches."""
         logits = self.word_head(context)
+        patches = logits.new_full((len(ids), 1), logits.shape[1])
         if mask is not None:
             logits = logits.masked_fill(~mask[:, 0, 0, :, None], float("-inf"))
+            patches = mask[:, 0, 0].sum(dim=1, keepdim=True)
         present = torch.zeros_like(logits[:, 0]).scatter_(1, ids, 1.0)
-        pooled = torch.logsumexp(logits, dim=1) - math.log(logits.shape[1])
+        pooled = torch.logsumexp(logits, dim=1) - patches.log()
         return functional.binary_cross_entropy_with_logits(pooled[:, 1:], present[:, 1:])
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:

@@ -14,8 +14,32 @@ from torch.nn import functional
 from cxreport.memories.layers import Dropout, UnbiasedLayerNorm, dropout
 
 
+class Places:
+    """Where the R rows of a ragged batch stand in its padded grid (B, T).
+
+    Layers that treat every position alone work on rows and so spend nothing on padding.
+    """
+
+    def __init__(self, real: Tensor) -> None:
+        """`real` (B, T) is True at the positions that have a row; rows go study by study."""
+        self._shape = real.shape
+        self._index = real.flatten().nonzero().squeeze(1)
+
+    def rows(self, grid: Tensor) -> Tensor:
+        """Grid (B, T, D) to rows (R, D)."""
+        return grid.flatten(0, 1).index_select(0, self._index)
+
+    def grid(self, rows: Tensor) -> Tensor:
+        """Rows (R, D) to grid (B, T, D), zero at padding."""
+        flat = rows.new_zeros(self._shape.numel(), rows.shape[1])
+        return flat.index_copy(0, self._index, rows).unflatten(0, self._shape)
+
+
 class Attention(nn.Module):
-    """Multi-head attention; `heads` divides `width`. B studies, Q queries, K keys."""
+    """Multi-head attention; `heads` divides `width`. B studies, Q queries, K keys.
+
+    With `places` the input comes, and the output goes, as rows (R, D) instead of (B, Q, D).
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -26,29 +50,38 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
 
-    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, context: Tensor, places: Places | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, K, D / heads) of context (B, K, D)."""
-        return self._split(self.key(context)), self._split(self.value(context))
+        return self._split(self.key(context), places), self._split(self.value(context), places)
 
-    def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    def attend(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        places: Places | None = None,
+    ) -> Tensor:
         """Queries from x (B, Q, D) to keys and values (B, heads, K, D / heads).
 
         `mask` is boolean, broadcasts to (B, heads, Q, K), and is True where a query may look.
         """
-        queries = self._split(self.query(x))
+        queries = self._split(self.query(x), places)
         if self.training and self.dropout > 0:
             attended = _attention_with_dropout(queries, keys, values, mask, self.dropout)
         else:
             attended = functional.scaled_dot_product_attention(queries, keys, values, mask)
-        joined: Tensor = self.output(attended.transpose(1, 2).flatten(2))
-        return joined
+        joined = attended.transpose(1, 2).flatten(2)
+        found: Tensor = self.output(joined if places is None else places.rows(joined))
+        return found
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Queries from x (B, Q, D), keys and values from context (B, K, D)."""
         return self.attend(x, *self.keys_values(context), mask)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _split(self, x: Tensor, places: Places | None) -> Tensor:
+        grid = x if places is None else places.grid(x)
+        return grid.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
