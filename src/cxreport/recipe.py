@@ -79,8 +79,8 @@ class R2GenOptions(_Options):
     patch_positions: bool = False
     """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
     word_loss: float = Field(0.0, ge=0)
-    """Weight of a second loss, the words of the report predicted from the patches alone, which teaches an
-    encoder that starts from random weights to look (Fang et al., CVPR 2015). Published: none."""
+    """Weight of a second loss, the words of the report predicted from the pooled image, which teaches an
+    encoder that starts from random weights to look (as in Fang et al., CVPR 2015). Published: none."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

@@ -108,14 +108,14 @@ class MemoryTransformer(nn.Module):
         """Patch features (B, N, F) in the model's width: (B, N, D). Patches get no position."""
         return functional.relu(self.patch_projection(features))
 
-    def encode(self, features: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+    def encode(self, features: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Patch features (B, N, F) to context (B, N, D); `mask` (B, 1, 1, N) is True at real patches.
 
-        `places` (N, D) is added to the projected patches.
+        `positions` (N, D) are added to the projected patches.
         """
         x = self.feature_dropout(self.project(features))
-        if places is not None:
-            x = x + places
+        if positions is not None:
+            x = x + positions
         for layer in self.encoder_layers:
             x = layer(x, mask)
         context: Tensor = self.encoder_norm(x)

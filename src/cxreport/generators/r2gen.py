@@ -40,7 +40,7 @@ class R2Gen(Generator):
         self.encoder = encoder
         self.network = MemoryTransformer(len(tokenizer), encoder.width, options)
         if options.word_loss:
-            self.word_head = nn.Linear(options.width, len(tokenizer) + 1)
+            self.word_head = nn.Linear(2 * encoder.width, len(tokenizer) + 1)
 
     @classmethod
     def build(cls, options: R2GenOptions, train_reports: Sequence[str]) -> Self:
@@ -60,12 +60,13 @@ class R2Gen(Generator):
             row[: len(values)] = torch.tensor(values)
         target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
         padded, target = padded.to(batch.images.device), target.to(batch.images.device)
-        context, mask = self._context(batch)
+        features, grid = self._features(batch)
+        context, mask = self._context(features, grid, batch.view_mask)
         decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
         loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
         if self.options.word_loss:
-            parts["word_loss"] = self.options.word_loss * self._word_loss(context, mask, padded)
+            parts["word_loss"] = self.options.word_loss * self._word_loss(features, batch.view_mask, padded)
             parts["loss"] = loss + parts["word_loss"]
         return parts
 
@@ -105,19 +106,17 @@ class R2Gen(Generator):
         encoder = build_encoder(options.encoder.model_copy(update={"pretrained": False}))
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
 
-    def _word_loss(self, context: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor:
-        """Binary cross-entropy of "the report has this word", from a smooth maximum over the patches."""
-        logits = self.word_head(context)
-        patches = logits.new_full((len(ids), 1), logits.shape[1])
-        if mask is not None:
-            logits = logits.masked_fill(~mask[:, 0, 0, :, None], float("-inf"))
-            patches = mask[:, 0, 0].sum(dim=1, keepdim=True)
-        present = torch.zeros_like(logits[:, 0]).scatter_(1, ids, 1.0)
-        pooled = torch.logsumexp(logits, dim=1) - patches.log()
-        return functional.binary_cross_entropy_with_logits(pooled[:, 1:], present[:, 1:])
+    def _word_loss(self, features: Tensor, view_mask: Tensor, ids: Tensor) -> Tensor:
+        """Binary cross-entropy of "the report has this word", from the mean and maximum of a study's patches."""
+        absent = ~view_mask.repeat_interleave(features.shape[1] // view_mask.shape[1], dim=1).unsqueeze(2)
+        mean = features.masked_fill(absent, 0).sum(dim=1) / (~absent).sum(dim=1)
+        highest = features.masked_fill(absent, float("-inf")).amax(dim=1)
+        logits = self.word_head(torch.cat([mean, highest], dim=1))
+        present = torch.zeros_like(logits).scatter_(1, ids, 1.0)
+        return functional.binary_cross_entropy_with_logits(logits[:, 1:], present[:, 1:])
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
-        context, mask = self._context(batch)
+        context, mask = self._context(*self._features(batch), batch.view_mask)
         stepper = MemoryStepper(self.network, context, mask)
         studies, device = context.shape[0], context.device
         if decoding.method == "greedy":
@@ -125,19 +124,23 @@ class R2Gen(Generator):
         found = beam_search(stepper, studies, decoding.beam_size, decoding.max_length, device)
         return [best for best, *_ in found]
 
-    def _context(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Encoded patches (B, V*N, D) and, where views are absent, their mask (B, 1, 1, V*N)."""
+    def _features(self, batch: Batch) -> tuple[Tensor, tuple[int, int]]:
+        """Patch features of all views (B, V*N, F), zero where a view is absent, and the grid of one view."""
         tokens = self.encoder(batch.images[batch.view_mask])
-        patches, places = tokens.patches, None
+        return _spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
+
+    def _context(
+        self, features: Tensor, grid: tuple[int, int], view_mask: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encoded patches (B, V*N, D) and, where views are absent, their mask (B, 1, 1, V*N)."""
+        (height, width), positions = grid, None
         if self.options.patch_positions:
-            height, width = tokens.grid
-            table = grid_position_table(height, width, self.options.width).to(patches)
-            places = table.repeat(batch.view_mask.shape[1], 1)
-        views = _spread(patches, batch.view_mask).flatten(1, 2)
+            table = grid_position_table(height, width, self.options.width).to(features)
+            positions = table.repeat(view_mask.shape[1], 1)
         mask = None
-        if not batch.view_mask.all():
-            mask = batch.view_mask.repeat_interleave(patches.shape[1], dim=1)[:, None, None, :]
-        return self.network.encode(views, mask, places), mask
+        if not view_mask.all():
+            mask = view_mask.repeat_interleave(height * width, dim=1)[:, None, None, :]
+        return self.network.encode(features, mask, positions), mask
 
 
 def _spread(present: Tensor, view_mask: Tensor) -> Tensor:
