@@ -78,9 +78,10 @@ class R2GenOptions(_Options):
     """A word enters the vocabulary when the train split has it this often."""
     patch_positions: bool = False
     """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
-    word_loss: float = Field(0.0, ge=0)
-    """Weight of a second loss, the words of the report predicted from the pooled image, which teaches an
-    encoder that starts from random weights to look (as in Fang et al., CVPR 2015). Published: none."""
+    finding_loss: float = Field(0.0, ge=0)
+    """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
+    an encoder that starts from random weights to look; studies without known findings do not enter it.
+    Published: none."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ Projection = Literal["frontal", "lateral"]
 Side = Literal["left", "right", "bilateral"]
 Split = Literal["train", "val", "test"]
 Box = tuple[float, float, float, float]
+SidedKind = tuple[str, str | None]
+"""A finding as it is counted: its kind and its side, left, right or None."""
 
 PROJECTIONS: tuple[Projection, ...] = ("frontal", "lateral")
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -48,6 +51,12 @@ class Finding:
     zone: str | None = None
     severity: str | None = None
     boxes: dict[str, Box] = field(default_factory=dict)
+
+
+def sided_kinds(findings: Iterable[Finding]) -> frozenset[SidedKind]:
+    """The (kind, side) pairs of `findings`; a bilateral finding is two."""
+    sides: dict[Side | None, tuple[Side, ...]] = {"bilateral": ("left", "right")}
+    return frozenset((f.kind, side) for f in findings for side in sides.get(f.side, (f.side,)))
 
 
 @dataclass(frozen=True, slots=True)

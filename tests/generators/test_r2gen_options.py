@@ -1,17 +1,19 @@
-"""The two options of R2Gen that are not published: places of patches, and the second loss on words."""
+"""The two options of R2Gen that are not published: places of patches, and the second loss on findings."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional
 
 from cxreport.data.batch import Batch
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.transformer import grid_position_table, position_table
+from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.recipe import EncoderOptions, R2GenOptions
+from cxreport.study import SidedKind
 
 REPORTS = ["left effusion .", "no effusion ."]
 
@@ -57,33 +59,53 @@ def test_grid_table_tells_row_and_column() -> None:
 
 
 def test_options_are_off_as_published() -> None:
-    plain, extra = build(), build(word_loss=2.0, patch_positions=True)
+    plain, extra = build(), build(finding_loss=2.0, patch_positions=True)
     added = set(extra.state_dict()) - set(plain.state_dict())
-    assert added == {"word_head.weight", "word_head.bias"}
-    assert "word_loss" not in plain.loss(batch())
+    assert added == {"finding_head.weight", "finding_head.bias"}
+    assert "finding_loss" not in plain.loss(batch())
 
 
-def test_word_loss_by_hand() -> None:
-    generator = build(word_loss=2.0)
-    words = generator.tokenizer
+def biased() -> R2Gen:
+    """A head that says -1 to everything but a left effusion, to which it says 3."""
+    generator = build(finding_loss=2.0)
     with torch.no_grad():
-        generator.word_head.weight.zero_()
-        generator.word_head.bias.fill_(-1.0)
-        generator.word_head.bias[words.encode("effusion")[1]] = 3.0
-    parts = generator.loss(batch(views=2))
-    present, absent = (float(functional.softplus(torch.tensor(x))) for x in (1.0, -1.0))
-    effusion = float(functional.softplus(torch.tensor(-3.0)))
-    # five words: ".", "<unk>", "effusion", "left", "no"; each report has three of them
-    each = (effusion + 2 * present + 2 * absent) / 5
-    assert float(parts["word_loss"]) == pytest.approx(2.0 * each, rel=1e-5)
-    assert math.isclose(
-        float(parts["loss"]), float(build().loss(batch(views=2))["loss"]) + 2.0 * each, rel_tol=1e-4
-    )
+        generator.finding_head.weight.zero_()
+        generator.finding_head.bias.fill_(-1.0)
+        generator.finding_head.bias[SIDED_KINDS.index(("pleural_effusion", "left"))] = 3.0
+    return generator
 
 
-def test_absent_views_do_not_enter_the_word_loss() -> None:
-    generator = build(word_loss=1.0)
-    both = batch(views=2)
-    other = Batch(both.images.clone(), both.view_mask, both.study_ids, both.reports)
-    other.images[1, 1] = 7.0
-    assert float(generator.loss(both)["word_loss"]) == float(generator.loss(other)["word_loss"])
+def test_finding_loss_by_hand() -> None:
+    study = batch()
+    effusion = frozenset({("pleural_effusion", "left")})
+    nothing: frozenset[SidedKind] = frozenset()
+    with torch.no_grad():
+        parts = biased().loss(replace(study, findings=[effusion, nothing]))
+        alone = build().loss(study)["loss"]
+    absent = math.log1p(math.exp(-1.0))
+    right, wrong = math.log1p(math.exp(-3.0)), math.log1p(math.exp(3.0))
+    expected = 2.0 * (right + wrong + 2 * (len(SIDED_KINDS) - 1) * absent) / (2 * len(SIDED_KINDS))
+    assert float(parts["finding_loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(parts["loss"]) == pytest.approx(float(alone) + expected, rel=1e-5)
+
+
+def test_studies_without_truth_do_not_enter_the_finding_loss() -> None:
+    study = batch()
+    effusion = frozenset({("pleural_effusion", "left")})
+    with torch.no_grad():
+        one = biased().loss(replace(study, findings=[effusion, None]))["finding_loss"]
+        none = biased().loss(replace(study, findings=[None, None]))["finding_loss"]
+    absent, right = math.log1p(math.exp(-1.0)), math.log1p(math.exp(-3.0))
+    expected = 2.0 * (right + (len(SIDED_KINDS) - 1) * absent) / len(SIDED_KINDS)
+    assert float(one) == pytest.approx(expected, rel=1e-5)
+    assert float(none) == 0
+
+
+def test_absent_views_do_not_enter_the_finding_loss() -> None:
+    generator = build(finding_loss=1.0)
+    both = replace(batch(views=2), findings=[frozenset(), frozenset()])
+    changed = both.images.clone()
+    changed[1, 1] = 7.0
+    with torch.no_grad():
+        plain, other = (generator.loss(one)["finding_loss"] for one in (both, replace(both, images=changed)))
+    assert float(plain) == float(other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from cxreport.data.images import decode
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.recipe import DataOptions
-from cxreport.study import Study, View
+from cxreport.study import SidedKind, Study, View, sided_kinds
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,12 +38,14 @@ class Batch:
     ``images`` (B, V, 3, H, W) float32: grey repeated to three channels, ImageNet mean and standard
     deviation; all zeros where ``view_mask`` (B, V) is False. Present views come first. ``reports`` are
     cleaned target texts, empty where a study has none.
+    ``findings`` are the true (kind, side) pairs of each study, None where they are not known.
     """
 
     images: Tensor
     view_mask: Tensor
     study_ids: list[str]
     reports: list[str]
+    findings: list[frozenset[SidedKind] | None] = field(default_factory=list)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -68,6 +70,7 @@ class Item:
     images: Tensor
     study_id: str
     report: str
+    findings: frozenset[SidedKind] | None = None
 
 
 def usable(studies: Sequence[Study], options: DataOptions) -> tuple[list[int], Exclusions]:
@@ -128,7 +131,7 @@ class StudyImages(Dataset[Item]):
         if self._augment:
             rng = np.random.default_rng((self._seed, self._epoch, index))
             pixels = augmented(pixels, rng)
-        return Item(normalised(pixels), decoded.study_id, decoded.report)
+        return Item(normalised(pixels), decoded.study_id, decoded.report, decoded.findings)
 
     def _decoded(self, index: int) -> _Decoded:
         if self._cache is not None and index in self._cache:
@@ -136,7 +139,8 @@ class StudyImages(Dataset[Item]):
         study = self._studies[index]
         views = [decode(view, self._options.image_size) for view in chosen_views(study, self._options)]
         text = target_text(study.report, self._options)
-        decoded = _Decoded(torch.from_numpy(np.stack(views)), study.study_id, text)
+        findings = None if study.findings is None else sided_kinds(study.findings)
+        decoded = _Decoded(torch.from_numpy(np.stack(views)), study.study_id, text, findings)
         if self._cache is not None:
             self._cache[index] = decoded
         return decoded
@@ -149,6 +153,7 @@ class _Decoded:
     pixels: Tensor
     study_id: str
     report: str
+    findings: frozenset[SidedKind] | None
 
 
 def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -189,7 +194,13 @@ def collate(items: Sequence[Item]) -> Batch:
     for row, item in enumerate(items):
         images[row, : len(item.images)] = item.images
         view_mask[row, : len(item.images)] = True
-    return Batch(images, view_mask, [item.study_id for item in items], [item.report for item in items])
+    return Batch(
+        images,
+        view_mask,
+        [item.study_id for item in items],
+        [item.report for item in items],
+        [item.findings for item in items],
+    )
 
 
 class EpochSampler(Sampler[int]):

@@ -24,7 +24,7 @@ from cxreport.generators.base import Generator
 from cxreport.generators.baselines import most_frequent, nearest_neighbour, other_studies, random_train
 from cxreport.generators.prediction_file import Record, UnfinishedFile, write_predictions
 from cxreport.recipe import DataOptions, Recipe
-from cxreport.study import Draft, Study
+from cxreport.study import Draft, Study, sided_kinds
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a step, how much of it is done, and how much there is."""
@@ -177,11 +177,8 @@ def _known_findings(study: Study) -> list[list[str | None]] | None:
     """(kind, side) pairs, sorted, with both sides for a bilateral finding; None where no truth is known."""
     if study.findings is None:
         return None
-    items: set[tuple[str, str | None]] = set()
-    for finding in study.findings:
-        sides = ("left", "right") if finding.side == "bilateral" else (finding.side,)
-        items.update((finding.kind, side) for side in sides)
-    return [[kind, side] for kind, side in sorted(items, key=lambda item: (item[0], item[1] or ""))]
+    known = sorted(sided_kinds(study.findings), key=lambda item: (item[0], item[1] or ""))
+    return [[kind, side] for kind, side in known]
 
 
 def _controls(

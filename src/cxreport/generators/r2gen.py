@@ -18,6 +18,7 @@ from cxreport.generators.base import Generator
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.memory_transformer import POSITIONS, MemoryStepper, MemoryTransformer
 from cxreport.generators.transformer import Places, grid_position_table
+from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.recipe import DecodingOptions, R2GenOptions
 from cxreport.study import Draft
 
@@ -39,8 +40,8 @@ class R2Gen(Generator):
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.network = MemoryTransformer(len(tokenizer), encoder.width, options)
-        if options.word_loss:
-            self.word_head = nn.Linear(2 * encoder.width, len(tokenizer) + 1)
+        if options.finding_loss:
+            self.finding_head = nn.Linear(2 * encoder.width, len(SIDED_KINDS))
 
     @classmethod
     def build(cls, options: R2GenOptions, train_reports: Sequence[str]) -> Self:
@@ -51,7 +52,7 @@ class R2Gen(Generator):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean negative log-likelihood over all words and ends of the batch, and their number.
 
-        With ``word_loss`` its weighted part is added and also given as ``word_loss``.
+        With ``finding_loss`` its weighted part is added and also given as ``finding_loss``.
         """
         ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
         lengths = torch.tensor([len(row) for row in ids])
@@ -65,9 +66,9 @@ class R2Gen(Generator):
         decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
         loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
-        if self.options.word_loss:
-            parts["word_loss"] = self.options.word_loss * self._word_loss(features, batch.view_mask, padded)
-            parts["loss"] = loss + parts["word_loss"]
+        if self.options.finding_loss:
+            parts["finding_loss"] = self.options.finding_loss * self._finding_loss(features, batch)
+            parts["loss"] = loss + parts["finding_loss"]
         return parts
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
@@ -106,14 +107,18 @@ class R2Gen(Generator):
         encoder = build_encoder(options.encoder.model_copy(update={"pretrained": False}))
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
 
-    def _word_loss(self, features: Tensor, view_mask: Tensor, ids: Tensor) -> Tensor:
-        """Binary cross-entropy of "the report has this word", from the mean and maximum of a study's patches."""
-        absent = ~view_mask.repeat_interleave(features.shape[1] // view_mask.shape[1], dim=1).unsqueeze(2)
+    def _finding_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Binary cross-entropy of every kind and side, from the mean and maximum of a study's patches."""
+        known = [row for row, findings in enumerate(batch.findings) if findings is not None]
+        absent = ~batch.view_mask.repeat_interleave(features.shape[1] // batch.view_mask.shape[1], dim=1)
+        absent = absent.unsqueeze(2)
         mean = features.masked_fill(absent, 0).sum(dim=1) / (~absent).sum(dim=1)
         highest = features.masked_fill(absent, float("-inf")).amax(dim=1)
-        logits = self.word_head(torch.cat([mean, highest], dim=1))
-        present = torch.zeros_like(logits).scatter_(1, ids, 1.0)
-        return functional.binary_cross_entropy_with_logits(logits[:, 1:], present[:, 1:])
+        logits = self.finding_head(torch.cat([mean, highest], dim=1))[known]
+        truth = [[pair in (batch.findings[row] or ()) for pair in SIDED_KINDS] for row in known]
+        present = torch.tensor(truth, device=logits.device).to(logits)
+        summed = functional.binary_cross_entropy_with_logits(logits, present.view_as(logits), reduction="sum")
+        return summed / max(logits.numel(), 1)
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         context, mask = self._context(*self._features(batch), batch.view_mask)

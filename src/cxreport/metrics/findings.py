@@ -14,8 +14,9 @@ import numpy as np
 
 from cxreport.metrics.statistics import Tally
 from cxreport.phantom.kinds import KINDS
+from cxreport.study import SidedKind
 
-Item = tuple[str, str | None]
+Item = SidedKind
 
 _NO_SIDE = "none"
 

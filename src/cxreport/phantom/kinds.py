@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cxreport.study import LABELS, SEVERITIES, Finding, Side
+from cxreport.study import LABELS, SEVERITIES, Finding, Side, SidedKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind by name. For scoliosis the side is that of the convexity; for a consolidation ``middle
 lobe`` exists on the right and ``lingula`` on the left only; for atelectasis the zone is the form."""
+
+
+SIDED_KINDS: tuple[SidedKind, ...] = tuple(
+    (kind.name, side) for kind in KINDS.values() for side in (_ONE_SIDE if kind.sides else (None,))
+)
+"""Everything that a phantom can have, as it is counted: kind and side."""
 
 
 def zones_of(kind: str, side: Side | None) -> tuple[str, ...]:
