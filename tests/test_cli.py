@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("demo", "phantom", "data", "train", "generate", "evaluate", "Not for diagnosis"):
+    for name in ("demo", "phantom", "data", "train", "generate", "evaluate", "not for diagnosis"):
         assert name in result.output
 
 
@@ -108,9 +109,11 @@ def test_missing_inputs_are_told_in_a_sentence(tmp_path: Path) -> None:
     assert "is not a prepared dataset" in refused(
         "train", recipe, "--data", tmp_path, "--out", tmp_path / "r"
     )
-    assert "did you mean epochs" in refused(
-        "train", recipe, "--data", tmp_path, "--out", tmp_path / "r", "--set", "training.epoch=3"
+    assert (
+        refused("train", recipe, "--data", tmp_path, "--out", tmp_path / "r", "--set", "training.epoch=3")
+        == "Error: --set training.epoch=3: unknown key training.epoch; did you mean training.epochs?"
     )
+    assert "did you mean demo?" in refused("train", "dmeo", "--data", tmp_path, "--out", tmp_path / "r")
     assert "absent.jsonl" in refused("evaluate", tmp_path / "absent.jsonl")
     assert "is not a prepared dataset" in refused(
         "phantom", "show", tmp_path, "--out", tmp_path / "sheet.png"
@@ -137,7 +140,7 @@ def test_missing_inputs_are_told_in_a_sentence(tmp_path: Path) -> None:
 def test_what_stops_a_command_becomes_a_sentence_and_a_status(
     error: BaseException, status: int, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(path: Path) -> None:
+    def stop(path: Path, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_file", stop)
@@ -148,7 +151,7 @@ def test_what_stops_a_command_becomes_a_sentence_and_a_status(
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(path: Path) -> None:
+    def bug(path: Path, **options: Any) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_file", bug)
@@ -175,6 +178,33 @@ def test_texts_are_scored_as_json_on_stdout_and_in_a_file(texts: tuple[Path, Pat
     assert json.loads((tmp_path / "scores.json").read_text()) == scores
 
 
+def test_seed_and_min_positives_reach_the_scores(
+    texts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxreport.metrics import evaluate
+
+    given: dict[str, Any] = {}
+    scores = {"protocol": "p", "n": 1, "scores": {}, "notes": []}
+    monkeypatch.setattr(evaluate, "evaluate_file", lambda path, **options: given.update(options) or scores)
+    assert run("evaluate", "p.jsonl", "--json").exit_code == 0
+    assert given == {"seed": evaluate.DEFAULT_SEED, "min_positives": evaluate.MIN_POSITIVES}
+    assert run("evaluate", "p.jsonl", "--json", "--seed", "4", "--min-positives", "7").exit_code == 0
+    assert given == {"seed": 4, "min_positives": 7}
+    pair = ("--hypotheses", texts[0], "--references", texts[1])
+    assert json.loads(run("evaluate", *pair, "--json", "--seed", "4").stdout)["seed"] == 4
+
+
+def test_output_files_get_their_folders(texts: tuple[Path, Path], phantoms: Path, tmp_path: Path) -> None:
+    evaluate = ("evaluate", "--hypotheses", texts[0], "--references", texts[1], "--out")
+    show = ("phantom", "show", phantoms, "--studies", "1", "--out")
+    (tmp_path / "file").write_text("")
+    for command, name in ((evaluate, "scores.json"), (show, "sheet.png")):
+        assert run(*command, tmp_path / "new" / "folder" / name).exit_code == 0
+        assert (tmp_path / "new" / "folder" / name).stat().st_size
+        for taken, reason in (("", "Is a directory"), (f"file/{name}", "(Not a directory|File exists)")):
+            assert re.search(f"Cannot write .*: {reason}; make room", refused(*command, tmp_path / taken))
+
+
 def test_texts_are_scored_as_a_table(texts: tuple[Path, Path]) -> None:
     result = run("evaluate", "--hypotheses", texts[0], "--references", texts[1])
     assert result.exit_code == 0
@@ -199,7 +229,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "data"
     result = run("phantom", "make", "--out", folder, "--studies", "10", "--size", "32", "--seed", "1")
     assert result.exit_code == 0, result.output
-    assert f"{folder}: 7 train, 1 val, 2 test studies" in result.stdout
+    assert f"{folder}: 10 studies: 7 train, 1 val, 2 test; sha256 " in result.stdout
     return folder
 
 
@@ -254,13 +284,27 @@ def test_import_counts_what_it_leaves_out_and_lists_the_first_ten(tmp_path: Path
     images, table = images_and_csv(tmp_path, bad=12)
     result = run("data", "import", "folder", images, "--csv", table, *COLUMNS, "--out", tmp_path / "data")
     assert result.exit_code == 0, result.output
-    assert "studies, sha256" in result.stdout
+    assert ": 12 studies: " in result.stdout
     assert len(result.stdout.splitlines()) == 1
     lines = result.stderr.splitlines()
-    assert "unreadable image (12)" in lines[0]
-    assert lines[1].startswith("  12.png: ")
-    assert lines[-1] == "  and 14 more"
+    assert lines[0] == "12 left out: no readable image (12)."
+    assert lines[1] == "  12: 12.png is not a PNG, JPEG or DICOM file, whatever its name says."
+    assert lines[-1] == "  and 2 more"
     assert len(lines) == 12
+
+
+def test_import_keeps_its_policy_and_tells_warnings(tmp_path: Path) -> None:
+    images, table = images_and_csv(tmp_path, bad=0)
+    columns = (*COLUMNS, "--projection", "who")
+    result = run("data", "import", "folder", images, "--csv", table, *columns, "--out", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    assert lines[0] == "12 image warnings, kept in the studies' metadata."
+    assert lines[1] == "  0.png: the projection '0' is not known"
+    assert lines[-1] == "  and 2 more"
+    options = json.loads((tmp_path / "data" / "dataset.json").read_text())["options"]
+    assert options["report_section"] == "findings"
+    assert options["shares"] == {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 def test_import_names_a_missing_column(tmp_path: Path) -> None:
@@ -286,6 +330,7 @@ def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training.epochs=2",
     )
     assert result.exit_code == 0, result.output
+    assert "parameters, 2 epochs of 7 studies" in result.stderr
     assert "epoch 2/2: train loss" in result.stderr
     assert (folder / "run" / "model" / "config.json").is_file()
     return folder / "run"
@@ -317,6 +362,7 @@ def test_images_are_drafted_with_the_disclaimer(trained: Path, tmp_path: Path) -
     assert str(images / "0.png") in result.stdout
     assert DISCLAIMER in result.stdout
     assert "1 left out: unreadable image (1)" in result.stderr
+    assert result.stderr.count(str(images / "12.png")) == 1
     as_json = run("generate", trained / "model", images, "--json", "--out", tmp_path / "drafts.jsonl")
     tree = json.loads(as_json.stdout)
     assert len(tree["drafts"]) == 12

@@ -296,6 +296,16 @@ def test_minutes_stop_a_run_and_count_across_resumes(
     assert "Stopped after 1.5 minutes" in caplog.text
 
 
+def test_the_first_line_counts_epochs_as_people_do(
+    dataset: PreparedDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "cxreport"):
+        fit(recipe(epochs=1), dataset, tmp_path / "run")
+    assert caplog.messages[-2].startswith(
+        "tiny: 25 parameters, 1 epoch of 22 studies, 8 studies a step on 1 "
+    )
+
+
 def test_a_full_disk_is_told_in_a_sentence(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ import errno
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -28,8 +30,10 @@ from cxreport.terminal import (
     print_scores,
     tell_dataset,
     tell_exclusions,
+    tell_warnings,
 )
 
+_PURPOSE = "Drafts are preliminary and not for diagnosis."
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -63,6 +67,17 @@ def _fail(sentence: str) -> NoReturn:
     raise typer.Exit(1) from None
 
 
+@contextmanager
+def _output(path: Path) -> Iterator[None]:
+    """Make the folders above the file `path`; a failure to write it becomes a sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"Cannot write {path}: {reason}; make room or choose another --out.") from None
+
+
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 phantom_app = typer.Typer(
     no_args_is_help=True, help="Chest X-rays that we render ourselves, with known truth."
@@ -75,7 +90,7 @@ data_app.add_typer(import_app, name="import")
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; absent or empty.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1)]
+_SEEDS: dict[str, Any] = {"min": 0, "max": 2**31 - 1}
 
 
 def _print_version(wanted: bool) -> None:
@@ -84,7 +99,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=f"Draft, train, score and compare radiology reports from chest X-rays. {DISCLAIMER}")
+@app.callback(help=f"Draft, train, score and compare radiology reports from chest X-rays. {_PURPOSE}")
 def _options(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
@@ -111,16 +126,21 @@ def demo(
 @phantom_app.command("make")
 def phantom_make(
     out: OutFolder,
-    studies: Annotated[int | None, typer.Option(help="Number of studies; openi: all where left out.")] = None,
-    size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 224,
+    studies: Annotated[
+        int | None,
+        typer.Option(help="Number of studies, at least 10. Needed for grammar; openi: all where left out."),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of a view in pixels, 32 to 2048.")] = 224,
     language: Annotated[
         Language, typer.Option(help="Our grammar, or real Open-i reports.")
     ] = Language.grammar,
-    seed: Seed = 9223,
+    seed: Annotated[
+        int, typer.Option(help="Decides chests, findings and words; the same seed, the same data.", **_SEEDS)
+    ] = 9223,
     archive: Annotated[Path | None, typer.Option(help="Where NLMCXR_reports.tgz lies (openi).")] = None,
 ) -> None:
     """Render phantoms into a prepared dataset."""
-    from cxreport.data.sources.phantom import SOURCE_VERSION, count_of, phantom_studies
+    from cxreport.data.sources.phantom import SOURCE_VERSION, count_of, options_of, phantom_studies
     from cxreport.data.store import write_dataset
 
     total = count_of(studies, language.value, archive)
@@ -130,7 +150,7 @@ def phantom_make(
             out,
             source="phantom",
             source_version=SOURCE_VERSION,
-            options={"language": language.value, "studies": total, "size": size, "seed": seed},
+            options=options_of(total, size, language.value, seed),
             total=total,
             progress=lambda done: bar("phantoms", done, total),
         )
@@ -149,7 +169,9 @@ def phantom_show(
     from cxreport.phantom.sheet import contact_sheet
 
     dataset = PreparedDataset.open(folder)
-    contact_sheet(list(dataset.split(split or dataset.splits[0])[:studies]), out)
+    shown = list(dataset.split(split or dataset.splits[0])[:studies])
+    with _output(out):
+        contact_sheet(shown, out)
     typer.echo(str(out))
 
 
@@ -166,14 +188,17 @@ def import_folder(
         str | None, typer.Option("--projection", help="Column of the projection (PA, AP, lateral).")
     ] = None,
     max_side: Annotated[int | None, typer.Option(min=32, help="Shrink larger images to this side.")] = None,
-    seed: Seed = 9223,
+    seed: Annotated[int, typer.Option(help="Decides which patient is in which split.", **_SEEDS)] = 9223,
 ) -> None:
     """Prepare a dataset from a folder of images and a CSV, split by patient."""
     from cxreport.data.exclusions import Exclusions
-    from cxreport.data.sources.folder import folder_studies
+    from cxreport.data.sources.folder import SECTION, folder_studies
+    from cxreport.data.splits import SHARES
     from cxreport.data.store import write_dataset
+    from cxreport.study import SPLITS
 
     exclusions = Exclusions()
+    warnings: list[str] = []
     columns = {"id": id_column, "image": image_column, "report": report_column, "patient": patient_column}
     with bars() as bar:
         studies = folder_studies(
@@ -187,6 +212,7 @@ def import_folder(
             seed=seed,
             max_side=max_side,
             exclusions=exclusions,
+            warnings=warnings,
             progress=lambda done, total: bar("images", done, total),
         )
         dataset = write_dataset(
@@ -196,11 +222,14 @@ def import_folder(
             source_version="1",
             options={
                 "columns": {**columns, "projection": projection_column},
+                "report_section": SECTION,
+                "shares": dict(zip(SPLITS, SHARES, strict=True)),
                 "seed": seed,
                 "max_side": max_side,
             },
             exclusions=exclusions,
         )
+    tell_warnings(warnings)
     tell_dataset(dataset)
 
 
@@ -215,7 +244,12 @@ def train(
         list[str] | None, typer.Option("--set", help="Change the recipe: training.epochs=3 (again for more).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    devices: Annotated[int | None, typer.Option(min=1, help="Number of GPUs; all where left out.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="GPUs (without any: processes) to train on; all GPUs, or one process, where left out."
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe on a prepared dataset; Ctrl-C leaves a run that loads and resumes."""
     from cxreport.recipe import Recipe
@@ -284,6 +318,10 @@ def evaluate(
     references: Annotated[Path | None, typer.Option(help="Text file, one report a line.")] = None,
     protocol: Annotated[str, typer.Option(help="Protocol of text files.")] = "raw",
     out: Annotated[Path | None, typer.Option(help="scores.json to write.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the resamples of the intervals.", **_SEEDS)] = 9223,
+    min_positives: Annotated[
+        int, typer.Option(min=1, help="True items that a kind of finding needs to enter macro averages.")
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Score drafts against their references, with 95 % intervals and every control."""
@@ -293,14 +331,15 @@ def evaluate(
     if (predictions is None) == (texts == [None, None]):
         raise typer.BadParameter("give predictions.jsonl, or --hypotheses and --references.")
     if predictions is not None:
-        scores = evaluate_file(predictions)
+        scores = evaluate_file(predictions, seed=seed, min_positives=min_positives)
     elif hypotheses is not None and references is not None:
-        scores = evaluate_texts(hypotheses, references, protocol=protocol)
+        scores = evaluate_texts(hypotheses, references, protocol=protocol, seed=seed)
     else:
         raise typer.BadParameter("--hypotheses and --references belong together.")
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+        with _output(out):
+            out.write_text(text + "\n", encoding="utf-8")
     if as_json:
         typer.echo(text)
         return

@@ -6,6 +6,7 @@ documented where it is declared; an unknown key is an error that names the key a
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cxreport.errors import UserError
 from cxreport.study import Projection
+
+_PLAIN = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "letters, digits, dots, underscores and hyphens",
+    "tuple_type": "a list",
+    "model_type": "a section of keys",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+}
+"""What a value must be, by pydantic's type of error."""
 
 SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
@@ -161,11 +183,10 @@ class Recipe(_Options):
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
         `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
-        UserError for a missing file, bad YAML, an unknown key or a bad value.
+        UserError for a missing file, bad YAML, an unknown key or a bad value, and names the
+        change that brought it.
         """
-        path = Path(path)
-        if not path.suffix and not path.exists() and path.name in shipped_recipes():
-            path = SHIPPED / f"{path.name}.yaml"
+        path = _found(Path(path))
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -174,9 +195,17 @@ class Recipe(_Options):
             raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
         if not isinstance(tree, dict):
             raise UserError(f"{path} must hold a mapping with name, data, model, training, decoding.")
+        stages = [(str(path), tree)]
         for change in changes:
-            _apply(tree, change)
-        return cls.parse(tree, str(path))
+            stages.append((f"--set {change}", _changed(stages[-1][1], change)))
+        sentences = [_sentences(stage) for _, stage in stages]
+        if sentences[-1]:
+            first = sentences[-1][0]
+            source = next(
+                source for (source, _), known in zip(stages, sentences, strict=True) if first in known
+            )
+            raise UserError(f"{source}: {first}")
+        return cls.parse(stages[-1][1], str(path))
 
     @classmethod
     def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Recipe:
@@ -184,7 +213,7 @@ class Recipe(_Options):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise UserError(f"{source}: {_sentence(error)}") from None
+            raise UserError(f"{source}: {_sentence(error.errors()[0])}") from None
 
     def dump(self) -> str:
         """The complete recipe as YAML, defaults included."""
@@ -196,7 +225,21 @@ def shipped_recipes() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def _apply(tree: dict[str, Any], change: str) -> None:
+def _found(path: Path) -> Path:
+    """`path`, or the recipe of that bare name which comes with the package."""
+    name = str(path)
+    if path.suffix or len(path.parts) != 1 or path.is_file():
+        return path
+    if name in shipped_recipes():
+        return SHIPPED / f"{name}.yaml"
+    near = difflib.get_close_matches(name, shipped_recipes(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes())}."
+    raise UserError(f"{name} is neither a file nor a recipe that comes with cxreport; {hint}")
+
+
+def _changed(tree: dict[str, Any], change: str) -> dict[str, Any]:
+    """A copy of `tree` with the ``--set`` `change`."""
+    changed = tree = copy.deepcopy(tree)
     key, equals, value = change.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {change!r} must have the form section.option=value.")
@@ -210,26 +253,45 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         tree[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"--set {key}: {value!r} is not a YAML value.") from None
+    return changed
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first problem as one sentence, with the nearest known key for an unknown one."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in _model_names())
-    if first["type"] == "extra_forbidden":
+def _sentences(tree: dict[str, Any]) -> list[str]:
+    """What is wrong with a recipe, empty where nothing is."""
+    try:
+        Recipe.model_validate(tree)
+    except ValidationError as error:
+        return [_sentence(problem) for problem in error.errors()]
+    return []
+
+
+def _sentence(problem: Any) -> str:
+    """One of pydantic's problems as a sentence, with the nearest known key for an unknown one."""
+    where = ".".join(str(part) for part in problem["loc"] if part not in _model_names())
+    if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
         known = _known_keys(parent)
         elsewhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
-        near = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        near = elsewhere or [
+            f"{parent}.{name}" if parent else name
+            for name in difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        ]
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
         return f"unknown key {where}; {hint}"
-    if first["type"] == "missing":
+    if problem["type"] == "missing":
         return f"{where} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    if isinstance(first["input"], dict):
+    given = repr(problem["input"])
+    given = given if len(given) <= 60 else given[:57] + "..."
+    if problem["type"] in _PLAIN:
+        limits = {
+            name: f"{value:.10g}" if isinstance(value, float) else value
+            for name, value in problem.get("ctx", {}).items()
+        }
+        return f"{where} must be {_PLAIN[problem['type']].format(**limits)}, not {given}."
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):
         return f"{where}: {message}." if where else f"{message}."
-    given = repr(first["input"])
-    return f"{where}: {message} (got {given if len(given) <= 60 else given[:57] + '...'})."
+    return f"{where}: {message} (got {given})."
 
 
 def _model_names() -> set[str]:

@@ -57,19 +57,31 @@ def bars() -> Iterator[Bar]:
 def tell_dataset(dataset: PreparedDataset) -> None:
     """Where a new dataset is, how many studies each split has, and what was left out."""
     tell_exclusions(dataset.exclusions)
-    counts = ", ".join(f"{dataset.info['splits'][name]['count']} {name}" for name in dataset.splits)
-    typer.echo(f"{dataset.path}: {counts} studies, sha256 {dataset.sha256[:12]}")
+    counts = {name: dataset.info["splits"][name]["count"] for name in dataset.splits}
+    splits = ", ".join(f"{count} {name}" for name, count in counts.items())
+    typer.echo(f"{dataset.path}: {sum(counts.values())} studies: {splits}; sha256 {dataset.sha256[:12]}")
 
 
 def tell_exclusions(exclusions: Exclusions) -> None:
     """Count what was left out and list the first of it."""
     if not len(exclusions):
         return
-    typer.echo(exclusions.summary() + ".", err=True)
-    for item, reason, detail in exclusions.items[:LISTED]:
-        typer.echo(f"  {item}: {detail or reason}", err=True)
-    if len(exclusions) > LISTED:
-        typer.echo(f"  and {len(exclusions) - LISTED} more", err=True)
+    _tell_first(exclusions.summary(), [excluded.line for excluded in exclusions])
+
+
+def tell_warnings(warnings: Sequence[str]) -> None:
+    """Count what is suspicious about images that were taken, and list the first of it."""
+    if warnings:
+        number = len(warnings)
+        _tell_first(f"{number} image warning{'s' * (number > 1)}, kept in the studies' metadata", warnings)
+
+
+def _tell_first(summary: str, lines: Sequence[str]) -> None:
+    typer.echo(f"{summary}.", err=True)
+    for line in lines[:LISTED]:
+        typer.echo(f"  {line}", err=True)
+    if len(lines) > LISTED:
+        typer.echo(f"  and {len(lines) - LISTED} more", err=True)
 
 
 def drafts_tree(drafts: FileDrafts) -> dict[str, Any]:

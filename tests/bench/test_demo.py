@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 from cxreport import DISCLAIMER
 from cxreport.bench.demo import run_demo
 from cxreport.bench.page import EXAMPLES
+from cxreport.errors import UserError
 
 TINY = (
     "data.image_size=32",
@@ -86,6 +88,35 @@ def test_a_finished_demo_is_not_done_again(demo: tuple[Path, dict, Steps]) -> No
     assert again == scores
     assert (out / "run" / "model" / "model.safetensors").stat().st_mtime_ns == before
     assert steps.last == {}
+
+
+def test_drafts_of_an_older_model_are_drafted_again(demo: tuple[Path, dict, Steps]) -> None:
+    out, scores, _ = demo
+    predictions, config = out / "run" / "predictions.jsonl", out / "run" / "model" / "config.json"
+    before = predictions.stat().st_mtime_ns
+    os.utime(config, ns=(before + 10**9, before + 10**9))
+    os.utime(predictions, ns=(before, before))
+    steps = Steps()
+    again, _ = run_demo(out, steps, studies=60, size=32, changes=TINY)
+    assert steps.last["drafts"] == (12, 12)
+    assert again == scores
+    os.utime(config, ns=(before, before))
+
+
+def test_a_demo_with_other_options_is_refused(demo: tuple[Path, dict, Steps]) -> None:
+    out, _, _ = demo
+    with pytest.raises(UserError, match=r"data was made by something else or with other options; choose"):
+        run_demo(out, Steps(), studies=70, size=32, changes=TINY)
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "report.html", "run"])
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("years of work")
+    with pytest.raises(UserError, match=rf"neither empty nor a demo \(it holds {name}\)"):
+        run_demo(tmp_path, Steps(), studies=60, size=32, changes=TINY)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(UserError, match="is a file"):
+        run_demo(tmp_path / name, Steps(), studies=60, size=32, changes=TINY)
 
 
 def test_text_of_a_report_cannot_become_markup(demo: tuple[Path, dict, Steps], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,25 @@ def test_a_failed_write_leaves_the_older_model(folder: Path, monkeypatch: pytest
     assert read_provenance(folder)["seed"] == 1
     load_model(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_what_a_kill_left_is_cleared_by_the_next_save(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, renamed = os.replace, []
+
+    def kill(source: Path, target: Path) -> None:
+        if renamed:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", kill)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(folder, build(2), RECIPE, {"seed": 2})
+    assert [path.name[:11] for path in folder.parent.iterdir()] == [".model.old."]
+    monkeypatch.setattr(os, "replace", rename)
+    save_model(folder, build(3), RECIPE, {"seed": 3})
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert read_provenance(folder) == {"seed": 3}
 
 
 def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:

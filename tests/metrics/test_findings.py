@@ -60,6 +60,7 @@ def test_perfect_drafts_score_one_and_silent_ones_zero() -> None:
     assert set(perfect.values()) == {1.0}
     silent = scores_of(TRUTHS, [set() for _ in TRUTHS], min_positives=1)
     assert set(silent.values()) == {0.0}
+    assert perfect.keys() - silent.keys() == {"side_accuracy"}  # nothing was found, so no side was named
 
 
 def test_macro_averages_leave_out_rare_kinds_and_vanish_without_any() -> None:
@@ -71,7 +72,15 @@ def test_macro_averages_leave_out_rare_kinds_and_vanish_without_any() -> None:
 
 def test_normal_studies_without_any_finding_divide_by_nothing() -> None:
     scores = scores_of([set(), set()], [set(), set()], min_positives=1)
-    assert scores == {"finding_micro_f1": 0.0, "side_accuracy": 0.0}
+    assert scores == {"finding_micro_f1": 0.0}
+
+
+def test_tables_hold_nothing_where_a_score_divides_by_zero() -> None:
+    by_kind = FindingCounts.of([{HEART}, set()], [set(), {NODULE_LEFT}]).tables(min_positives=1)["by_kind"]
+    rows = {kind: [by_kind[kind][key] for key in ("precision", "recall", "f1")] for kind in by_kind}
+    assert rows["cardiomegaly"] == [None, 0.0, 0.0]  # never drafted
+    assert rows["nodule"] == [0.0, None, 0.0]  # never true
+    assert rows["mass"] == [None, None, None]
 
 
 def test_perfect_drafts_keep_their_score_in_every_resample() -> None:

@@ -43,6 +43,6 @@ def test_findings_by_kind_and_side() -> None:
     assert len(header) == 8
     row_of = {row[0]: row[1:] for row in rows}
     assert row_of["pleural effusion*"] == ["1", "1", "1", "0", "0.500", "1.000", "0.667"]
-    assert row_of["nodule"] == ["0", "0", "0", "0", "0.000", "0.000", "0.000"]
-    assert row_of["all without a side"] == ["1", "0", "0", "1", "0.000", "0.000", "0.000"]
+    assert row_of["nodule"] == ["0", "0", "0", "0", "-", "-", "-"]
+    assert row_of["all without a side"] == ["1", "0", "0", "1", "-", "0.000", "0.000"]
     assert finding_table({"scores": {}})[1] == []

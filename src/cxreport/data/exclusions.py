@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,12 @@ class Excluded(NamedTuple):
     item: str
     reason: str
     detail: str = ""
+
+    @property
+    def line(self) -> str:
+        """One line for people: the detail or else the reason, after the item unless the detail names it."""
+        named = re.search(rf"(?<!\S){re.escape(self.item)}(?=[.,;:]?(\s|$))", self.detail)
+        return self.detail if named else f"{self.item}: {self.detail or self.reason}"
 
 
 class Exclusions:

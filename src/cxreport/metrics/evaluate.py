@@ -25,7 +25,8 @@ SETTINGS = {
     "cider": "CIDEr-D, sigma 6, times 10, document frequencies of the scored references (pycocoevalcap);"
     " the bootstrap keeps those frequencies",
     "unique_ratio": "different drafts per draft; no interval, because resampling makes duplicates",
-    "findings": "items are (kind, side), bilateral counts as left and right; division by zero is 0",
+    "findings": "items are (kind, side), bilateral counts as left and right;"
+    " division by zero is 0 in averages and null in tables",
     "ci95": f"percentile bootstrap over studies, {RESAMPLES} resamples",
 }
 """What the numbers mean; stands in every ``scores.json``."""

@@ -1,7 +1,8 @@
 """Exact findings: what a draft says is there, against what is known to be there.
 
 An item is a (kind, side) pair; a bilateral finding is two items, a finding without sides has side None.
-A division by zero is 0: a kind that nobody reports has precision 0, one that nobody has recall 0.
+A division by zero is 0 in averages: a kind that nobody reports has precision 0, one that nobody has recall 0.
+In tables it is None.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class FindingCounts:
         return tuple(kind for kind, count in self.positives().items() if count >= max(1, min_positives))
 
     def tables(self, *, min_positives: int) -> dict[str, Any]:
-        """Counts, precision, recall and F1 by kind, by side and by item, as plain JSON values."""
+        """Counts, precision, recall and F1 by kind, by side and by item, as plain JSON values.
+
+        Precision, recall or F1 is None where it divides by zero.
+        """
         by_kind = self._table(self.kinds, lambda item: item[0])
         by_side = self._table(("left", "right", _NO_SIDE), lambda item: item[1] or _NO_SIDE)
         by_item = self._table([_name(item) for item in self.items], _name)
@@ -76,7 +80,7 @@ class FindingCounts:
         both sides pooled), ``finding_micro_f1``, ``finding_kind_f1`` (macro, a study has a kind or not,
         whatever its side) and ``side_accuracy`` (of the sided kinds that a study has and its draft
         names, the share named with exactly the right sides). Without a counted kind there are no macro
-        averages, and only the micro F1 and the side accuracy remain.
+        averages, and where no sided kind was found there is no side accuracy; the micro F1 always remains.
         """
         kinds, counted = self.kinds, self.kinds_counted(min_positives)
         kind_of = np.array([[item[0] == kind for kind in kinds] for item in self.items], dtype=np.float64)
@@ -90,22 +94,30 @@ class FindingCounts:
         studies = len(self.truth)
         counts = [np.moveaxis(part, 0, 1).reshape(studies, -1) for part in (exact, blind)]
         chosen = np.array([kind in counted for kind in kinds])
-        names: tuple[str, ...] = ("finding_micro_f1", "side_accuracy")
+        names: tuple[str, ...] = ("finding_micro_f1", "side_accuracy")[: 1 + bool(found.any())]
         if counted:
             names = ("finding_precision", "finding_recall", "finding_f1", "finding_kind_f1", *names)
-        return Tally(names, np.concatenate([*counts, side], axis=1), lambda sums: _aggregate(sums, chosen))
+        return Tally(
+            names,
+            np.concatenate([*counts, side], axis=1),
+            lambda sums: _aggregate(sums, chosen)[..., : len(names)],
+        )
 
     def _table(
         self, names: Sequence[str], name_of: Callable[[Item], str]
-    ) -> dict[str, dict[str, float | int]]:
+    ) -> dict[str, dict[str, float | int | None]]:
         outcomes = _outcomes(self.truth, self.drafts).sum(axis=1)  # (3, I)
-        table: dict[str, dict[str, float | int]] = {}
+        table: dict[str, dict[str, float | int | None]] = {}
         for name in names:
             columns = [i for i, item in enumerate(self.items) if name_of(item) == name]
             tp, fp, fn = (int(count) for count in outcomes[:, columns].sum(axis=1))
             scores = precision_recall_f1(np.array(tp), np.array(fp), np.array(fn))
+            defined = (tp + fp, tp + fn, tp + fp + fn)
             table[name] = {"tp": tp, "fp": fp, "fn": fn, "positives": tp + fn}
-            table[name] |= zip(("precision", "recall", "f1"), map(float, scores), strict=True)
+            table[name] |= {
+                key: float(score) if whole else None
+                for key, score, whole in zip(("precision", "recall", "f1"), scores, defined, strict=True)
+            }
         return table
 
 

@@ -66,7 +66,8 @@ def score_table(scores: dict[str, Any]) -> Table:
 def finding_table(scores: dict[str, Any]) -> Table:
     """One row per kind of finding, then per side: positives, counts, precision, recall, F1.
 
-    A kind marked with ``*`` enters the macro averages. No rows where findings were not scored.
+    A kind marked with ``*`` enters the macro averages; ``-`` is a division by zero. No rows where findings
+    were not scored.
     """
     header = ["finding", "positives", "found", "invented", "missed", "precision", "recall", "F1"]
     tables = scores.get("findings")
@@ -83,7 +84,8 @@ def finding_table(scores: dict[str, Any]) -> Table:
 
 def _finding_row(name: str, row: dict[str, Any]) -> list[str]:
     counts = [str(row[key]) for key in ("positives", "tp", "fp", "fn")]
-    return [name, *counts, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))]
+    scores = [row[key] for key in ("precision", "recall", "f1")]
+    return [name, *counts, *("-" if score is None else f"{score:.3f}" for score in scores)]
 
 
 def _place(order: dict[str, str], name: str) -> tuple[int, str]:

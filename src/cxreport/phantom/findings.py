@@ -90,7 +90,7 @@ def pneumothorax(chest: Chest, finding: Finding, side: str, rng: np.random.Gener
 def consolidation(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
     across, deep, up, widths = _LOBES[finding.zone or "lower lobe"]
     size = _grade(finding, 0.72, 0.92, 1.12)
-    peak = _grade(finding, 0.0075, 0.0095, 0.0120)
+    peak = _grade(finding, 0.0095, 0.0115, 0.0135)
     places = []
     for _ in range(4):
         shift = rng.normal(0, 0.09, 3)
@@ -154,12 +154,12 @@ def _ball(chest: Chest, centre: tuple[float, float, float], radius: float, rng: 
 
 
 def nodule(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
-    return _about(_ball(chest, _spot(chest, finding, side, rng), float(rng.uniform(8.5, 13.5)), rng), 1)
+    return _about(_ball(chest, _spot(chest, finding, side, rng), float(rng.uniform(10.0, 14.5)), rng), 1)
 
 
 def mass(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
     x, y, z = _spot(chest, finding, side, rng)
-    radius = float(rng.uniform(19, 29))
+    radius = float(rng.uniform(22, 31))
     corners = [_ball(chest, (x, y, z), radius, rng)]
     for _ in range(3):
         dx, dy, dz = rng.normal(0, 0.45 * radius, 3)
@@ -168,9 +168,9 @@ def mass(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) ->
 
 
 def calcified_granuloma(chest: Chest, finding: Finding, side: str, rng: np.random.Generator) -> Array:
-    centre, radius = _spot(chest, finding, side, rng), float(rng.uniform(3.8, 5.6))
+    centre, radius = _spot(chest, finding, side, rng), float(rng.uniform(4.4, 6.4))
     ball = Ellipsoid(centre, (radius, radius, radius * float(rng.uniform(0.8, 1.1))))
-    chest.dense.append((ball, 0.075))
+    chest.dense.append((ball, 0.10))
     return _about(ball.corners(), 1)
 
 
@@ -220,7 +220,7 @@ def rib_fracture(chest: Chest, finding: Finding, side: str, rng: np.random.Gener
         points.append(curve[int(at * len(curve))])
     for point in points:
         callus = Ellipsoid((float(point[0]), float(point[1]), float(point[2])), (7, 7, 6))
-        chest.dense.append((callus, 0.010))
+        chest.dense.append((callus, 0.018))
     return _about(np.array(points, np.float32), 9)
 
 
@@ -253,7 +253,7 @@ def aortic_calcification(chest: Chest, finding: Finding, side: str, rng: np.rand
     radius = 0.95 * knob.radii[0]
     arc = np.stack([x + radius * np.cos(angle), np.full_like(angle, y), z + radius * np.sin(angle)], axis=1)
     for depth in (-8, 0, 8):
-        chest.tubes.append(Tube(arc + np.array([0, depth, 0]), 1.5, 0.055))
+        chest.tubes.append(Tube(arc + np.array([0, depth, 0]), 1.8, 0.08))
     return _about(arc.astype(np.float32), 4)
 
 
@@ -266,7 +266,7 @@ def scarring(chest: Chest, finding: Finding, side: str, rng: np.random.Generator
         x, y, z = _inside(chest, side, across, float(rng.uniform(-0.2, 0.4)), up)
         lean = rng.normal(0, 9, 3) + np.array([0, 0, 9 if apical else 3])
         streak = path((x, y, z), (x + lean[0] * k, y + lean[1], z + lean[2] * k))
-        chest.tubes.append(Tube(streak, 1.5, (SOFT - LUNG) * 2.6))
+        chest.tubes.append(Tube(streak, 1.9, (SOFT - LUNG) * 3.0))
         points.append(streak)
     if apical:
         cap = _inside(chest, side, 0.5, 0.2, 0.95)

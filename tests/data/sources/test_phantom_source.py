@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cxreport.data.sources.phantom import count_of, phantom_studies
+from cxreport.data.sources.phantom import _apportioned, count_of, options_of, phantom_studies
 from cxreport.errors import UserError
 from cxreport.phantom.parser import parse
 
@@ -58,3 +60,29 @@ def test_openi_studies_keep_the_split_and_the_real_text(shared: Path) -> None:
     assert all(study.metadata["language"] == "openi" for study in studies)
     drawn = {finding.kind for study in studies for finding in study.findings or ()}
     assert drawn
+    assert any(study.metadata["lookalike_codes"] for study in studies)
+
+
+@given(st.integers(10, 3000), st.sampled_from([(7, 1, 2), (2069, 296, 590)]))
+def test_splits_add_up_to_the_number_asked_for(count: int, weights: tuple[int, int, int]) -> None:
+    counts = _apportioned(count, weights)
+    assert sum(counts.values()) == count
+    assert min(counts.values()) >= 1
+    for number, weight in zip(counts.values(), weights, strict=True):
+        assert abs(number - count * weight / sum(weights)) < 1
+
+
+def test_any_number_of_openi_studies_is_that_many(shared: Path) -> None:
+    archive = shared / "data" / "iu_xray" / "NLMCXR_reports.tgz"
+    assert [count_of(count, "openi", archive) for count in (10, 12, 13, 5000)] == [10, 12, 13, 2955]
+    assert Counter(study.split for study in phantom_studies(12, 32, "openi", 3, archive)) == {
+        "train": 9,
+        "val": 1,
+        "test": 2,
+    }
+
+
+def test_options_of_openi_say_that_labels_are_of_the_drawing() -> None:
+    grammar = {"language": "grammar", "studies": 12, "size": 64, "seed": 3}
+    assert options_of(12, 64, "grammar", 3) == grammar
+    assert "not labels of the reports" in options_of(12, 64, "openi", 3)["labels"]

@@ -18,6 +18,9 @@ from cxreport.data.text import clean
 from cxreport.errors import UserError
 from cxreport.study import Report, Split, Study, View
 
+SECTION = "findings"
+"""The section of a report that the report column becomes."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -43,12 +46,13 @@ def folder_studies(
     max_side: int | None = None,
     patient_salt: str | None = None,
     exclusions: Exclusions | None = None,
+    warnings: list[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Study]:
-    """Studies of the CSV in its order, with the split set; the report becomes the findings section.
+    """Studies of the CSV in its order, with the split set; the report becomes the section `SECTION`.
 
     Rows with the same id are views of one study and must agree on patient and report. What cannot be used
-    is counted in `exclusions` and the run goes on: a bad image alone, a study with all its images. Split by
+    is counted once in `exclusions` and the run goes on: a bad image, or the study that has no other. Split by
     patient; studies that share a report text stay on one side. Patient ids leave as salted SHA-256; the
     salt is random unless `patient_salt` fixes it, and is not kept. Study ids are taken as they are.
 
@@ -58,6 +62,8 @@ def folder_studies(
         projection_column: values such as PA, AP, L, lateral; else the DICOM header decides.
         shares: of train, val and test.
         max_side: shrink larger images to this many pixels.
+        warnings: grows by what is suspicious about images that are taken; a study keeps its own in
+            ``metadata["warnings"]``.
         progress: called with the images read so far and their total.
 
     Raises:
@@ -68,6 +74,7 @@ def folder_studies(
     if not source.is_dir():
         raise UserError(f"There is no folder {source}.")
     left_out = exclusions if exclusions is not None else Exclusions()
+    warned = warnings if warnings is not None else []
     columns = [id_column, image_column, report_column, patient_column]
     columns += [projection_column] if projection_column else []
     entries: dict[str, _Entry] = {}
@@ -88,7 +95,7 @@ def folder_studies(
         notes={study_id: entry.report for study_id, entry in kept.items()},
     )
     salt = secrets.token_hex(16) if patient_salt is None else patient_salt
-    return _studies(source, csv, kept, splits, salt, max_side, left_out, progress)
+    return _studies(source, csv, kept, splits, salt, max_side, left_out, warned, progress)
 
 
 def _studies(
@@ -99,6 +106,7 @@ def _studies(
     salt: str,
     max_side: int | None,
     left_out: Exclusions,
+    warnings: list[str],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Study]:
     total = sum(len(entry.images) for entry in entries.values())
@@ -106,21 +114,24 @@ def _studies(
     for study_id, entry in entries.items():
         views: list[View] = []
         notes: list[str] = []
+        bad = Exclusions()
         for name, projection in entry.images.items():
-            view = _view(source, name, projection, max_side, left_out, notes)
+            view = _view(source, name, projection, max_side, bad, notes)
             views += [view] if view is not None else []
             done += 1
             if progress is not None:
                 progress(done, total)
         if not views:
-            left_out.add(study_id, "no readable image")
+            left_out.add(study_id, "no readable image", " ".join(detail for _, _, detail in bad))
             continue
+        left_out.items += bad
+        warnings += notes
         given += 1
         yield Study(
             study_id,
             hashlib.sha256(f"{salt}:{entry.patient}".encode()).hexdigest()[:16],
             tuple(views),
-            Report(findings=entry.report),
+            Report(**{SECTION: entry.report}),
             splits[study_id],
             metadata={"warnings": notes} if notes else {},
         )
@@ -198,7 +209,7 @@ def _view(
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside or Path(name).is_absolute():
-        left_out.add(name, "image path leaves the folder")
+        left_out.add(name, "image path leaves the folder", f"The image path {name} leaves the folder.")
         return None
     try:
         picture = inspect(path, max_side=max_side)

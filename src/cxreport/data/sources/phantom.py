@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from cxreport.phantom.openi import join_r2gen, read_reports
 from cxreport.study import SPLITS, Finding, Report, Split, Study
 
 Language = Literal["grammar", "openi"]
-SHARES = (0.7, 0.1, 0.2)
-"""Shares of train, val and test among grammar phantoms."""
+SHARES = (7, 1, 2)
+"""Train, val and test among ten grammar phantoms."""
 SOURCE_VERSION = "1"
 """Raised whenever the same seed gives other pixels or other words."""
 _CHUNK = 16
@@ -49,8 +49,8 @@ def phantom_studies(
     """Render phantoms, in order, on all cores; the same arguments give the same pixels and words.
 
     Args:
-        count: number of studies; for ``openi`` at most this many of the reports of R2Gen's split, with
-            the shares of the splits kept, and None for all of them.
+        count: number of studies; for ``openi`` this many of the 2,955 reports of R2Gen's split (all where
+            there are fewer), with the shares of the splits kept, and None for all of them.
         size: side of the square views, in pixels.
         language: ``grammar`` (random findings) or ``openi`` (the findings that a report's codes name).
         seed: 0 or more.
@@ -89,9 +89,29 @@ def count_of(count: int | None, language: Language, archive: Path | None = None)
     return len(_openi_orders(count, 32, 0, archive))
 
 
+def options_of(count: int, size: int, language: Language, seed: int) -> dict[str, Any]:
+    """The options of a dataset of phantoms, as its ``dataset.json`` keeps them."""
+    options: dict[str, Any] = {"language": language, "studies": count, "size": size, "seed": seed}
+    if language == "openi":
+        options["labels"] = "what was drawn, look-alikes included; not labels of the reports"
+    return options
+
+
+def _apportioned(count: int, weights: Sequence[int]) -> dict[Split, int]:
+    """`count` studies over the splits by `weights`, to the last one (largest remainder).
+
+    Ten or more leave no split empty whose weight is at least a tenth of all.
+    """
+    total = sum(weights)
+    counts = {split: count * weight // total for split, weight in zip(SPLITS, weights, strict=True)}
+    remainders = {split: count * weight % total for split, weight in zip(SPLITS, weights, strict=True)}
+    for split in sorted(SPLITS, key=lambda split: -remainders[split])[: count - sum(counts.values())]:
+        counts[split] += 1
+    return counts
+
+
 def _grammar_orders(count: int, size: int, seed: int) -> list[_Order]:
-    ends = np.rint(np.cumsum(SHARES) * count)
-    splits: list[Split] = [SPLITS[int(np.searchsorted(ends, place, side="right"))] for place in range(count)]
+    splits = [split for split, number in _apportioned(count, SHARES).items() for _ in range(number)]
     return [
         _Order(place, f"phantom-{seed}-{place:06d}", split, size, seed, "grammar")
         for place, split in enumerate(splits)
@@ -101,11 +121,11 @@ def _grammar_orders(count: int, size: int, seed: int) -> list[_Order]:
 def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None) -> list[_Order]:
     joined = list(join_r2gen(read_reports(archive)))
     in_split = Counter(split for split, _, _ in joined)
+    wanted = _apportioned(min(count or len(joined), len(joined)), [in_split[split] for split in SPLITS])
     taken: Counter[str] = Counter()
     orders: list[_Order] = []
     for split, study_id, record in joined:
-        wanted = in_split[split] if count is None else max(round(in_split[split] * count / len(joined)), 1)
-        if taken[split] < wanted:
+        if taken[split] < wanted[split]:
             taken[split] += 1
             orders.append(
                 _Order(len(orders), study_id, split, size, seed, "openi", record.report, record.codes)
@@ -115,13 +135,14 @@ def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None)
 
 def _study(order: _Order) -> Study:
     rng = np.random.default_rng([order.seed, order.place])
-    unmapped: list[str] = []
+    metadata: dict[str, Any] = {"language": order.language, "undrawn_codes": []}
     if order.report is None:
         wanted: tuple[Finding, ...] = sample_findings(rng)
         report = write(wanted, rng)
     else:
         drawable = findings_of(order.codes)
-        unmapped = [code for code, _ in drawable.unmapped]
+        metadata["undrawn_codes"] = [code for code, _ in drawable.unmapped]
+        metadata["lookalike_codes"] = drawable.lookalikes
         wanted, report = tuple(complete(finding, rng) for finding in drawable.findings), order.report
     views, findings, chest = render_study(wanted, order.size, rng)
     return Study(
@@ -132,5 +153,5 @@ def _study(order: _Order) -> Study:
         split=order.split,
         labels=chexpert_labels(findings),
         findings=findings,
-        metadata={"language": order.language, "age": chest.age, "sex": chest.sex, "undrawn_codes": unmapped},
+        metadata={**metadata, "age": chest.age, "sex": chest.sex},
     )
