@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -74,7 +76,8 @@ def phantom_studies(
     if workers == 1 or (count is not None and count < 4 * _CHUNK):
         yield from map(_study, orders)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
         try:
             yield from pool.map(_study, orders, chunksize=_CHUNK)
         except BaseException:
@@ -131,6 +134,17 @@ def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None)
                 _Order(len(orders), study_id, split, size, seed, "openi", record.report, record.codes)
             )
     return orders
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let this process end when `parent` does: a killed parent cannot tell its workers to stop."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _study(order: _Order) -> Study:
