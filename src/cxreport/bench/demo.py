@@ -19,7 +19,7 @@ from cxreport.recipe import Recipe
 from cxreport.training import fit
 
 STUDIES = 2400
-SIZE = 192
+SIZE = 128
 SEED = 9223
 DATA, RUN, PAGE = "data", "run", "report.html"
 
