@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from cxreport.data.images import MAX_PIXELS, decode, inspect, read_image, stretched, view_of
+from cxreport.data.images import decode, inspect, read_image, view_of
+from cxreport.data.pixels import MAX_PIXELS, stretched
 from cxreport.errors import UserError
 from cxreport.study import View
 

@@ -22,7 +22,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, UncompressedTransferSyntaxes
 
 from cxreport.data.codestream import declared_size
-from cxreport.data.images import check_size, stretched
+from cxreport.data.pixels import check_size, stretched
 from cxreport.data.projection import projection_of
 from cxreport.errors import UserError
 from cxreport.study import Projection
