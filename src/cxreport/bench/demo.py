@@ -18,7 +18,7 @@ from cxreport.metrics.evaluate import evaluate_file
 from cxreport.recipe import Recipe
 from cxreport.training import fit
 
-STUDIES = 2400
+STUDIES = 2800
 SIZE = 128
 SEED = 9223
 DATA, RUN, PAGE = "data", "run", "report.html"
