@@ -65,7 +65,8 @@ def write_page(run: Path, dataset: PreparedDataset, scores: Mapping[str, Any], o
         dataset_sha256=dataset.sha256,
         scores=scores,
         headline=_headline(scores),
-        tables=[table for table in (score_table(dict(scores)), finding_table(dict(scores))) if table[1]],
+        score_table=score_table(dict(scores)),
+        finding_table=finding_table(dict(scores)),
         curve=_loss_curve(run / "log.csv"),
         examples=[_example(studies[place], records[place]) for place in chosen],
     )
