@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,13 +59,6 @@ class Rays:
         column = (points[:, axis] - self.centre[axis] + self.extent / 2) / self.pixel - 0.5
         row = (self.centre[2] + self.extent / 2 - points[:, 2]) / self.pixel - 0.5
         return column, row
-
-
-class Solid(Protocol):
-    """Anything that a ray enters once and leaves once."""
-
-    def interval(self, rays: Rays) -> Interval:
-        """Where each ray is inside, along the beam; both arrays have shape (H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
