@@ -13,7 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-ITEMS = {"r2gen": "r2gen.safetensors", "word_tokenizer": "word_tokenizer.json"}
+ITEMS = {
+    "r2gen": "r2gen.safetensors",
+    "report_cleaners": "report_cleaners.json",
+    "word_tokenizer": "word_tokenizer.json",
+}
 SCRIPT = Path(parity.__file__)
 
 

@@ -58,8 +58,12 @@ class DataOptions(_Options):
     """At most this many views of a study; the rest are left out."""
     section: Literal["findings", "impression", "both"] = "findings"
     """Which section of the report is the target."""
-    cleaner: Literal["clean", "legacy-iu"] = "clean"
-    """Report cleaner; ``legacy-iu`` is R2Gen's, bit for bit."""
+    cleaner: Literal["clean", "characters", "legacy-iu", "legacy-mimic", "legacy-r2gengpt"] = "clean"
+    """Report cleaner: ``characters`` is ``clean`` with every Chinese character a word of its own; the
+    ``legacy`` ones are R2Gen's for IU X-ray and for MIMIC-CXR and R2GenGPT's, bit for bit."""
+    marks: Literal["keep", "token", "drop"] = "keep"
+    """De-identification marks (``XXXX``, ``___``) before cleaning: left to the cleaner, turned into the
+    one word ``XXXX``, or removed. ``clean`` makes one word of both; a ``legacy`` cleaner does what it did."""
     augment: bool = True
     """Random shift, zoom, rotation and contrast in training. Never a flip: it would move the heart."""
     workers: int = Field(0, ge=0, le=64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxreport.data.text import legacy_iu
+from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
 from cxreport.data.words import WordTokenizer
 from cxreport.metrics.bleu import bleu
 from cxreport.metrics.cider import cider_d
@@ -47,10 +47,14 @@ def word_tokenizer(item: Item) -> tuple[Values, Values]:
 
 
 def report_cleaners(item: Item) -> tuple[Values, Values]:
-    """R2Gen's cleaner for IU X-ray; the two for MIMIC-CXR are not ours."""
-    groups = {f"{group}.iu": item.json[group] for group in ("real", "invented")}
-    ours = {name: [legacy_iu(text["raw"]) for text in texts] for name, texts in groups.items()}
-    return ours, {name: [text["iu"] for text in texts] for name, texts in groups.items()}
+    """The cleaners of R2Gen for IU X-ray and MIMIC-CXR and of R2GenGPT, on every string of the file."""
+    cleaners = {"iu": legacy_iu, "mimic_r2gen": legacy_mimic, "mimic_r2gengpt": legacy_r2gengpt}
+    ours, published = {}, {}
+    for group in ("real", "invented"):
+        for name, cleaner in cleaners.items():
+            ours[f"{group}.{name}"] = [cleaner(text["raw"]) for text in item.json[group]]
+            published[f"{group}.{name}"] = [text[name] for text in item.json[group]]
+    return ours, published
 
 
 def nlg_metrics(item: Item) -> tuple[Values, Values]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
+from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
 from cxreport.recipe import DataOptions
 from cxreport.study import Report
 
 MARK = "xxxx"
 """The one token of a de-identification mark (``XXXX`` of Open-i, ``___`` of MIMIC-CXR)."""
 
+_MARKS = re.compile(r"_{2,}|(?<![^\W_])x{3,}(?![^\W_])", re.IGNORECASE)
+_HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff]")
-_MARKS = re.compile(r"_{2,}|(?<![^\W_])x{3,}(?![^\W_])")
 _LIST_AT_LINE = re.compile(r"(?:^|[\r\n])[^\S\r\n]*(?:\(?\d{1,2}[.)]|[-*•–])(?=\s)")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _TITLES = re.compile(r"\b(dr|mr|mrs|ms|vs)\.(?=\s)")
@@ -26,10 +29,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _LIST_NUMBER = re.compile(r"\d{1,2}")
-
-_LEGACY_DOT_PASSES = 3
-_LEGACY_QUOTES = re.compile(r"[\"/\\']")
-_LEGACY_DROPPED = re.compile(r"[.,?;*!%^&_+():-\[\]{}]")
 
 
 def clean(text: str) -> str:
@@ -73,25 +72,26 @@ def _has_word(token: str) -> bool:
     return any(character.isalnum() for character in token)
 
 
-def legacy_iu(text: str) -> str:
-    """The cleaner of R2Gen for IU X-ray, bit for bit, only to compare with published numbers.
+def characters(text: str) -> str:
+    """As :func:`clean`, with every Chinese character a word of its own and full-width signs made narrow.
 
-    Known faults, kept: ``1.5`` becomes ``15``, ``1. `` goes also inside ``11. ``, every character from
-    ``:`` to ``[`` goes, slashes glue words, empty sentences stay, the empty text becomes `` .``.
-    Source: cuhksz-nlp/R2Gen, modules/tokenizers.py, ``clean_report_iu_xray``.
+    ``约1.5cm结节`` becomes ``约 1.5 cm 结 节 .``; words, numbers and units of other scripts stay whole.
     """
-    for _ in range(_LEGACY_DOT_PASSES):
-        text = text.replace("..", ".")
-    text = text.replace("1. ", "")
-    for lead in (". ", " "):
-        for number in range(2, 6):
-            text = text.replace(f"{lead}{number}. ", ". ")
-    sentences = text.strip().lower().split(". ")
-    return " . ".join(_LEGACY_DROPPED.sub("", _LEGACY_QUOTES.sub("", s).strip()) for s in sentences) + " ."
+    return clean(_HAN.sub(lambda match: f" {match[0]} ", unicodedata.normalize("NFKC", text)))
 
 
-CLEANERS = {"clean": clean, "legacy-iu": legacy_iu}
+CLEANERS: dict[str, Callable[[str], str]] = {
+    "clean": clean,
+    "characters": characters,
+    "legacy-iu": legacy_iu,
+    "legacy-mimic": legacy_mimic,
+    "legacy-r2gengpt": legacy_r2gengpt,
+}
 """Cleaners by their name in a recipe."""
+
+
+MARKS = {"token": " XXXX ", "drop": " "}
+"""What stands in the place of a de-identification mark, by policy; ``keep`` leaves the text as it is."""
 
 
 def target_text(report: Report, options: DataOptions) -> str:
@@ -105,5 +105,7 @@ def target_text(report: Report, options: DataOptions) -> str:
         "impression": (report.impression,),
         "both": (report.findings, report.impression),
     }[options.section]
+    if options.marks in MARKS:
+        sections = tuple(_MARKS.sub(MARKS[options.marks], section) for section in sections)
     cleaned = (CLEANERS[options.cleaner](section) for section in sections if section.strip())
     return " ".join(text for text in cleaned if _has_word(text))

@@ -62,8 +62,9 @@ class FileDrafts:
 
 
 def protocol_id(options: DataOptions) -> str:
-    """What a draft is scored against: the section, whole and untruncated, and its cleaner."""
-    return f"{options.section}.full.{options.cleaner}"
+    """What a draft is scored against: the section, whole and untruncated, its cleaner, and marks not kept."""
+    marks = "" if options.marks == "keep" else f".marks-{options.marks}"
+    return f"{options.section}.full.{options.cleaner}{marks}"
 
 
 def draft_split(
