@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_module
-import difflib
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxreport.data.exclusions import Exclusions
+from cxreport.data.files import inside_or_count, release_folder
 from cxreport.data.images import inspect
 from cxreport.data.projection import projection_of
 from cxreport.data.splits import SHARES, by_patient
+from cxreport.data.tables import read_csv
 from cxreport.data.text import clean
 from cxreport.errors import UserError
 from cxreport.study import Report, Split, Study, View
@@ -70,16 +70,15 @@ def folder_studies(
         UserError: at once for a missing folder, a bad CSV or a missing column; at the end of the iteration
             when no study was left.
     """
-    source, csv = Path(source), Path(csv)
-    if not source.is_dir():
-        raise UserError(f"There is no folder {source}.")
+    source, csv = release_folder(Path(source)), Path(csv)
     left_out = exclusions if exclusions is not None else Exclusions()
     warned = warnings if warnings is not None else []
     columns = [id_column, image_column, report_column, patient_column]
     columns += [projection_column] if projection_column else []
     entries: dict[str, _Entry] = {}
-    for name, fields in _rows(csv, columns, left_out):
-        study_id, image, report, patient, projection = (*fields, "")[:5]
+    for name, fields in read_csv(csv, columns, left_out):
+        study_id, image, report, patient = (fields[column] for column in columns[:4])
+        projection = fields[projection_column] if projection_column else ""
         _enter(entries, name, study_id, image, report, patient, projection, left_out)
     kept = {}
     for study_id, entry in entries.items():
@@ -139,40 +138,6 @@ def _studies(
         raise UserError(f"No study of {csv} can be used: {left_out.summary()}.")
 
 
-def _rows(csv: Path, columns: list[str], left_out: Exclusions) -> Iterator[tuple[str, list[str]]]:
-    """The asked fields of every row, stripped, with a name for the row (its line number in the file)."""
-    try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_module.reader(file, strict=True)
-            header = next(reader, None)
-            if not header:
-                raise UserError(f"{csv} is empty; it needs a header and a row per image.")
-            places = [_place(column, header, csv) for column in columns]
-            for row in reader:
-                if len(row) == len(header):
-                    yield f"line {reader.line_num}", [row[place].strip() for place in places]
-                elif row:
-                    left_out.add(f"line {reader.line_num}", "wrong number of fields")
-    except OSError as error:
-        raise UserError(f"Cannot read the CSV {csv}: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{csv} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-    except csv_module.Error as error:
-        raise UserError(f"{csv} is not a CSV file ({error}).") from None
-
-
-def _place(column: str, header: list[str], csv: Path) -> int:
-    names = [name.strip() for name in header]
-    if names.count(column) == 1:
-        return names.index(column)
-    if column in names:
-        raise UserError(f"{csv} has the column {column} {names.count(column)} times; rename all but one.")
-    lowered = {name.lower(): name for name in reversed(names)}
-    near = difflib.get_close_matches(column.lower(), lowered, n=1, cutoff=0.4)
-    hint = f" Did you mean {lowered[near[0]]}?" if near else ""
-    raise UserError(f"{csv} has no column {column}; its columns are {', '.join(names)}.{hint}")
-
-
 def _enter(
     entries: dict[str, _Entry],
     row: str,
@@ -203,13 +168,8 @@ def _view(
     source: Path, name: str, projection: str, max_side: int | None, left_out: Exclusions, notes: list[str]
 ) -> View | None:
     """The view in `name`; None, counted, when it lies outside of `source` or cannot be read."""
-    path = source / name
-    try:
-        inside = path.resolve().is_relative_to(source.resolve())
-    except (OSError, ValueError, RuntimeError):
-        inside = False
-    if not inside or Path(name).is_absolute():
-        left_out.add(name, "image path leaves the folder", f"The image path {name} leaves the folder.")
+    path = inside_or_count(source, name, left_out)
+    if path is None:
         return None
     try:
         picture = inspect(path, max_side=max_side)
