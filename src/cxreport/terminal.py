@@ -55,8 +55,11 @@ def bars() -> Iterator[Bar]:
 
 
 def tell_dataset(dataset: PreparedDataset) -> None:
-    """Where a new dataset is, how many studies each split has, and what was left out."""
+    """Where a new dataset is, how many studies each split has, what was left out and is suspicious."""
     tell_exclusions(dataset.exclusions)
+    tell_warnings(dataset.info["image_warnings"])
+    for warning in dataset.info["warnings"]:
+        typer.echo(f"Warning: {warning}", err=True)
     counts = {name: dataset.info["splits"][name]["count"] for name in dataset.splits}
     splits = ", ".join(f"{count} {name}" for name, count in counts.items())
     typer.echo(f"{dataset.path}: {sum(counts.values())} studies: {splits}; sha256 {dataset.sha256[:12]}")

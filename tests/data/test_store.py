@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from datasets import load_from_disk
 
-from cxreport.data import store
+from cxreport.data import shards, store
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.images import view_of
 from cxreport.data.store import PreparedDataset, write_dataset
@@ -93,8 +93,8 @@ def test_the_same_studies_give_the_same_hash_and_others_do_not(tmp_path, three):
 
 
 def test_many_batches_and_shards_keep_the_order(tmp_path, make_study, monkeypatch):
-    monkeypatch.setattr(store, "_BATCH_BYTES", 12_000)
-    monkeypatch.setattr(store, "_SHARD_BYTES", 30_000)
+    monkeypatch.setattr(shards, "BATCH_BYTES", 12_000)
+    monkeypatch.setattr(store, "SHARD_BYTES", 30_000)
     studies = [make_study(i) for i in range(20)]
     counts: list[int] = []
     dataset = write(studies, tmp_path / "out", total=20, progress=counts.append)

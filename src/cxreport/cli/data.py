@@ -2,13 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxreport.cli.common import SEEDS, OutFolder, import_app
-from cxreport.terminal import bars, tell_dataset, tell_warnings
+from cxreport.errors import UserError
+from cxreport.terminal import bars, tell_dataset
+
+if TYPE_CHECKING:
+    from cxreport.data.sources import Release
+
+
+class SplitBy(StrEnum):
+    """How an import splits."""
+
+    official = "official"
+    patient = "patient"
+
+
+class ImageFormat(StrEnum):
+    """How an import stores images."""
+
+    png = "png"
+    jpeg = "jpeg"
+
+
+Split = Annotated[SplitBy, typer.Option(help="The split of the release where it has one, or one by patient.")]
+Seed = Annotated[int, typer.Option(help="Decides which patient is in which split.", **SEEDS)]
+MaxSide = Annotated[int | None, typer.Option(min=32, help="Shrink larger images to this side.")]
+StoredAs = Annotated[ImageFormat, typer.Option("--format", help="Of the stored images; JPEG is quality 95.")]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Keep patient ids instead of salted hashes.")
+]
+SaltFile = Annotated[
+    Path | None,
+    typer.Option(help="File whose text salts the hashes of patient ids; random where left out."),
+]
+TextOnly = Annotated[bool, typer.Option("--text-only", help="Take the reports alone and read no image.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Processes that read images; all cores where left out.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What every import command asks for."""
+
+    out: Path
+    split: SplitBy = SplitBy.official
+    seed: int = 9223
+    max_side: int | None = None
+    image_format: ImageFormat = ImageFormat.png
+    keep_identifiers: bool = False
+    salt_file: Path | None = None
+    text_only: bool = False
+    workers: int | None = None
+
+
+def run_import(release: Release, options: ImportOptions) -> None:
+    """Import `release` with a progress bar, then tell what was made, left out and suspicious."""
+    from cxreport.data.importing import import_release
+
+    with bars() as bar:
+        dataset = import_release(
+            release,
+            options.out,
+            split=options.split.value,
+            seed=options.seed,
+            max_side=options.max_side,
+            image_format=options.image_format.value,
+            keep_identifiers=options.keep_identifiers,
+            text_only=options.text_only,
+            salt=_salt(options.salt_file),
+            workers=options.workers,
+            progress=bar,
+        )
+    tell_dataset(dataset)
+
+
+def _salt(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        salt = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read --salt-file {path} as text: {error}.") from None
+    if not salt:
+        raise UserError(f"--salt-file {path} is empty; put a secret line of random characters into it.")
+    return salt
 
 
 @import_app.command("folder")
@@ -23,47 +108,35 @@ def import_folder(
     projection_column: Annotated[
         str | None, typer.Option("--projection", help="Column of the projection (PA, AP, lateral).")
     ] = None,
-    max_side: Annotated[int | None, typer.Option(min=32, help="Shrink larger images to this side.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides which patient is in which split.", **SEEDS)] = 9223,
+    seed: Seed = 9223,
+    max_side: MaxSide = None,
+    image_format: StoredAs = ImageFormat.png,
+    keep_identifiers: KeepIdentifiers = False,
+    salt_file: SaltFile = None,
+    workers: Workers = None,
 ) -> None:
     """Prepare a dataset from a folder of images and a CSV, split by patient."""
-    from cxreport.data.exclusions import Exclusions
-    from cxreport.data.sources.folder import SECTION, folder_studies
-    from cxreport.data.splits import SHARES
-    from cxreport.data.store import write_dataset
-    from cxreport.study import SPLITS
+    from cxreport.data.sources.folder import folder
 
-    exclusions = Exclusions()
-    warnings: list[str] = []
-    columns = {"id": id_column, "image": image_column, "report": report_column, "patient": patient_column}
-    with bars() as bar:
-        studies = folder_studies(
-            source,
-            csv,
-            id_column=id_column,
-            image_column=image_column,
-            report_column=report_column,
-            patient_column=patient_column,
-            projection_column=projection_column,
+    release = folder(
+        source,
+        csv,
+        id_column=id_column,
+        image_column=image_column,
+        report_column=report_column,
+        patient_column=patient_column,
+        projection_column=projection_column,
+    )
+    run_import(
+        release,
+        ImportOptions(
+            out,
+            split=SplitBy.patient,
             seed=seed,
             max_side=max_side,
-            exclusions=exclusions,
-            warnings=warnings,
-            progress=lambda done, total: bar("images", done, total),
-        )
-        dataset = write_dataset(
-            studies,
-            out,
-            source="folder",
-            source_version="1",
-            options={
-                "columns": {**columns, "projection": projection_column},
-                "report_section": SECTION,
-                "shares": dict(zip(SPLITS, SHARES, strict=True)),
-                "seed": seed,
-                "max_side": max_side,
-            },
-            exclusions=exclusions,
-        )
-    tell_warnings(warnings)
-    tell_dataset(dataset)
+            image_format=image_format,
+            keep_identifiers=keep_identifiers,
+            salt_file=salt_file,
+            workers=workers,
+        ),
+    )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from cxreport.data.pixels import MAX_PIXELS, check_size, stretched
 from cxreport.errors import UserError
 from cxreport.study import Projection, View
 
+ImageFormat = Literal["png", "jpeg"]
+JPEG_QUALITY = 95
 MAX_FILE_BYTES = 2**29
 
 # What Pillow raises on hostile bytes, by experience and by its source.
@@ -42,12 +45,13 @@ def read_image(path: Path | str, *, max_side: int | None = None) -> View:
     return inspect(path, max_side=max_side).view
 
 
-def inspect(path: Path | str, *, max_side: int | None = None) -> Inspected:
+def inspect(path: Path | str, *, max_side: int | None = None, image_format: ImageFormat = "png") -> Inspected:
     """The view in a PNG, JPEG or DICOM file and what is suspicious about it.
 
     Colour becomes luminance, transparency black, 16 bits become 8, EXIF orientation is applied and no
     metadata is carried on. With `max_side` a larger image shrinks until its longer side fits. The
-    projection comes from the DICOM header; it is None for PNG and JPEG.
+    projection comes from the DICOM header; it is None for PNG and JPEG. `image_format` is that of the
+    view's bytes; ``jpeg`` has quality 95.
 
     Raises:
         UserError: the file is absent, empty, truncated, of another kind, too large, animated, or shows
@@ -68,18 +72,25 @@ def inspect(path: Path | str, *, max_side: int | None = None) -> Inspected:
         raise UserError(f"{path} is not a PNG, JPEG or DICOM file, whatever its name says.")
     if grey.min() == grey.max():
         raise UserError(f"{path} shows one single grey; it is not a radiograph.")
-    return Inspected(view_of(grey, projection, max_side=max_side), notes)
+    return Inspected(view_of(grey, projection, max_side=max_side, image_format=image_format), notes)
 
 
 def view_of(
-    grey: NDArray[np.uint8], projection: Projection | None = None, *, max_side: int | None = None
+    grey: NDArray[np.uint8],
+    projection: Projection | None = None,
+    *,
+    max_side: int | None = None,
+    image_format: ImageFormat = "png",
 ) -> View:
     """Encode `grey` (H, W) as a view, shrunk until its longer side is at most `max_side`."""
     image = Image.fromarray(grey)
     if max_side is not None:
         image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=None)
     encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=4)
+    if image_format == "jpeg":
+        image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    else:
+        image.save(encoded, "PNG", compress_level=4)
     return View(encoded.getvalue(), image.width, image.height, projection)
 
 

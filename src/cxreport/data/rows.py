@@ -50,15 +50,27 @@ def to_row(study: Study) -> dict[str, Any]:
         "study_id": study.study_id,
         "patient_id": study.patient_id,
         "split": study.split,
-        "views": [
-            {"image": v.image, "projection": v.projection, "width": v.width, "height": v.height}
-            for v in study.views
-        ],
+        "views": [view_row(view) for view in study.views],
         "report": {section.name: getattr(study.report, section.name) for section in _REPORT},
         "labels": [{"name": name, "value": value} for name, value in study.labels.items()],
         "findings": None if study.findings is None else [_finding_row(f) for f in study.findings],
-        "metadata": json.dumps(study.metadata, ensure_ascii=False, sort_keys=True),
+        "metadata": metadata_text(study.metadata),
     }
+
+
+def view_row(view: View) -> dict[str, Any]:
+    """One entry of the column ``views``."""
+    return {
+        "image": view.image,
+        "projection": view.projection,
+        "width": view.width,
+        "height": view.height,
+    }
+
+
+def metadata_text(metadata: Mapping[str, Any]) -> str:
+    """The column ``metadata``."""
+    return json.dumps(metadata, ensure_ascii=False, sort_keys=True)
 
 
 def from_row(row: Mapping[str, Any]) -> Study:

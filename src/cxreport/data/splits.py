@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from cxreport.errors import UserError
 from cxreport.study import SPLITS, Split
 
+LONG_WORDS = 12
+"""A text of at least so many words is long: few reports agree by chance."""
+RARE_STUDIES = 10
+"""A text of at most so many studies is rare; templates of normal reports are not."""
 SHARES = (0.7, 0.1, 0.2)
 """Train, val and test shares when nothing else is asked for (R2Gen's for IU X-ray)."""
 
@@ -17,12 +22,29 @@ def sha256_of_ids(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
+def binding_notes(notes: Mapping[str, str]) -> dict[str, str]:
+    """Those of `notes` (study id -> text) that are long and that some other, but few, studies share.
+
+    They come as digests. Such studies belong together: their text was written once. Short or frequent
+    texts bind nothing, or the normal reports of a large release would tie it into one knot.
+    """
+    words = {study: text.lower().split() for study, text in notes.items()}
+    digests = {
+        study: hashlib.sha256(" ".join(text).encode()).hexdigest()
+        for study, text in words.items()
+        if len(text) >= LONG_WORDS
+    }
+    counts = Counter(digests.values())
+    return {study: digest for study, digest in digests.items() if 1 < counts[digest] <= RARE_STUDIES}
+
+
 def by_patient(
     patient_ids: Mapping[str, str],
     seed: int,
     shares: Sequence[float] = SHARES,
     *,
     notes: Mapping[str, str] | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Split]:
     """Split of every study, from a hash of its patient.
 

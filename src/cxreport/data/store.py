@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.rows import SCHEMA, from_row, to_row
-from cxreport.data.splits import sha256_of_ids
+from cxreport.data.shards import Shard, finish_split, shard_name, sync, write_json
 from cxreport.errors import UserError
 from cxreport.study import SPLITS, Report, Study
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMAT = "cxreport.dataset/1"
-_BATCH_BYTES = 32 * 2**20
-_SHARD_BYTES = 2**30
+SHARD_BYTES = 2**30
 
 
 def write_dataset(
@@ -60,37 +59,63 @@ def write_dataset(
             has no view or no split, a study id comes twice, or a patient stands in two splits.
     """
     out = Path(out)
-    with _explained(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"{out} already exists and is not an empty folder; choose another --out.")
+    with explained(out):
+        check_free(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
         partial.mkdir()
     try:
         splits = _write_splits(studies, partial, out, progress)
-        written = sum(len(split.ids) for split in splits.values())
+        written = sum(split["count"] for split in splits.values())
         left_out = exclusions if exclusions is not None else Exclusions()
         if not written:
             raise UserError(f"No study to write to {out} ({left_out.summary()}).")
         if total is not None and written != total:
             raise UserError(f"{source} promised {total} studies for {out} but gave {written}.")
-        info = {
-            "format": FORMAT,
-            "source": source,
-            "source_version": source_version,
-            "options": options,
-            "splits": {name: splits[name].summary() for name in SPLITS if name in splits},
-            "exclusions": left_out.as_json(),
-        }
-        with _explained(out):
-            (partial / "dataset.json").write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n")
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
+        info = description(source, source_version, options, splits, left_out)
+        with explained(out):
+            write_json(partial / "dataset.json", info)
+            publish(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return PreparedDataset.open(out)
+
+
+def description(
+    source: str,
+    source_version: str,
+    options: Mapping[str, Any],
+    splits: Mapping[str, Any],
+    exclusions: Exclusions,
+    warnings: Sequence[str] = (),
+    image_warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What ``dataset.json`` holds; the two lists of warnings are sentences."""
+    return {
+        "format": FORMAT,
+        "source": source,
+        "source_version": source_version,
+        "options": dict(options),
+        "splits": dict(splits),
+        "exclusions": exclusions.as_json(),
+        "warnings": list(warnings),
+        "image_warnings": list(image_warnings),
+    }
+
+
+def check_free(out: Path) -> None:
+    """UserError unless a dataset can take the name `out`: absent, or an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} already exists and is not an empty folder; choose another --out.")
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Give the complete folder `partial` the name `out`."""
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    sync(out.parent)
 
 
 class PreparedDataset:
@@ -98,8 +123,8 @@ class PreparedDataset:
 
     Attributes:
         path: the folder.
-        info: ``dataset.json`` as a dict: format, source, source_version, options, exclusions and, per
-            split, count, ids_sha256 and content_sha256.
+        info: ``dataset.json`` as a dict: format, source, source_version, options, exclusions, warnings,
+            image_warnings and, per split, count, ids_sha256 and content_sha256.
         sha256: hex digest over source, options and the two digests of every split, the same for every
             writing of the same studies.
         splits: names of the splits that exist, in the order train, val, test.
@@ -129,7 +154,7 @@ class PreparedDataset:
             raise UserError(f"{path / 'dataset.json'} is damaged (not JSON); prepare it again.") from None
         if not isinstance(info, dict) or info.get("format") != FORMAT:
             raise UserError(f"{path / 'dataset.json'} is not of the format {FORMAT}; prepare it again.")
-        missing = {"source", "source_version", "options", "splits", "exclusions"} - info.keys()
+        missing = description("", "", {}, {}, Exclusions()).keys() - info.keys()
         if missing or not isinstance(info["splits"], dict) or not info["splits"]:
             what = f"no {', '.join(sorted(missing))}" if missing else "no splits"
             raise UserError(f"{path / 'dataset.json'} is damaged ({what}); prepare it again.")
@@ -199,97 +224,53 @@ class Studies(Sequence[Study]):
 
 
 class _SplitWriter:
-    """One split as Arrow stream shards, with what dataset.json says about it."""
+    """One split as a row of shards of at most about :data:`SHARD_BYTES`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.ids: list[str] = []
         self._folder = folder
-        self._content = hashlib.sha256()
-        self._rows: list[dict[str, Any]] = []
-        self._row_bytes = 0
-        self._shards: list[str] = []
-        self._shard_bytes = 0
-        self._sink: pa.NativeFile | None = None
-        self._stream: pa.RecordBatchStreamWriter | None = None
+        self._shards: list[Shard] = []
 
     def add(self, study: Study) -> None:
-        row = to_row(study)
-        self.ids.append(study.study_id)
-        self._content.update(_content_of(row))
-        self._rows.append(row)
-        self._row_bytes += sum(len(view.image) for view in study.views) + 4096
-        if self._row_bytes >= _BATCH_BYTES:
-            self._flush()
+        if not self._shards or self._shards[-1].bytes >= SHARD_BYTES:
+            self._close_last()
+            self._shards.append(Shard(self._folder / shard_name(len(self._shards))))
+        self._shards[-1].add(to_row(study))
 
-    def finish(self) -> None:
-        from datasets import Features
+    def finish(self) -> dict[str, Any]:
+        self._close_last()
+        ids = [study_id for shard in self._shards for study_id in shard.ids]
+        digests = [digest for shard in self._shards for digest in shard.digests]
+        return finish_split(self._folder, [shard.path.name for shard in self._shards], ids, digests)
 
-        self._flush()
-        self.close()
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": name} for name in self._shards],
-            "_fingerprint": self._content.hexdigest()[:16],
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": self._folder.name,
-        }
-        features = {"features": Features.from_arrow_schema(SCHEMA).to_dict()}
-        (self._folder / "dataset_info.json").write_text(json.dumps(features, indent=1))
-        (self._folder / "state.json").write_text(json.dumps(state, indent=1))
+    def abandon(self) -> None:
+        if self._shards:
+            self._shards[-1].abandon()
 
-    def close(self) -> None:
-        stream, sink, self._stream, self._sink = self._stream, self._sink, None, None
-        if stream is not None and sink is not None:
-            try:
-                stream.close()
-            finally:
-                sink.close()
-        self._shard_bytes = 0
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "count": len(self.ids),
-            "ids_sha256": sha256_of_ids(self.ids),
-            "content_sha256": self._content.hexdigest(),
-        }
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        if self._stream is None:
-            self._shards.append(f"data-{len(self._shards):05d}.arrow")
-            self._sink = pa.OSFile(str(self._folder / self._shards[-1]), "wb")
-            self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
-        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, SCHEMA))
-        self._shard_bytes += self._row_bytes
-        self._rows, self._row_bytes = [], 0
-        if self._shard_bytes >= _SHARD_BYTES:
-            self.close()
+    def _close_last(self) -> None:
+        if self._shards:
+            self._shards[-1].close()
 
 
 def _write_splits(
     studies: Iterable[Study], partial: Path, out: Path, progress: Callable[[int], None] | None
-) -> dict[str, _SplitWriter]:
+) -> dict[str, dict[str, Any]]:
+    """Write every study into its split; returns what ``dataset.json`` says of the splits."""
     writers: dict[str, _SplitWriter] = {}
     try:
         for count, study in enumerate(_checked(studies), start=1):
-            with _explained(out):
+            with explained(out):
                 if study.split not in writers:
                     writers[str(study.split)] = _SplitWriter(partial / str(study.split))
                 writers[str(study.split)].add(study)
             if progress is not None:
                 progress(count)
-        with _explained(out):
-            for writer in writers.values():
-                writer.finish()
+        with explained(out):
+            return {name: writers[name].finish() for name in SPLITS if name in writers}
     except BaseException:
         for writer in writers.values():
-            _close_after_failure(writer)
+            _abandon_after_failure(writer)
         raise
-    return writers
 
 
 def _checked(studies: Iterable[Study]) -> Iterator[Study]:
@@ -314,27 +295,21 @@ def _checked(studies: Iterable[Study]) -> Iterator[Study]:
         yield study
 
 
-def _content_of(row: Mapping[str, Any]) -> bytes:
-    """What is hashed of a row: everything but the patient id, which may be salted anew at every import."""
-    images = [hashlib.sha256(view["image"]).hexdigest() for view in row["views"]]
-    views = [{**view, "image": digest} for view, digest in zip(row["views"], images, strict=True)]
-    return json.dumps({**row, "views": views, "patient_id": None}, sort_keys=True).encode()
-
-
 @contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """Turn a failure of the file system into a sentence."""
+def explained(out: Path, then: str = "") -> Iterator[None]:
+    """Turn a failure of the file system into a sentence; `then` says what to do after making room."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --out"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = f"free some space{then}" if full else "choose another --out"
         raise UserError(f"Cannot write the dataset to {out}: {reason}; {hint}.") from error
 
 
-def _close_after_failure(writer: _SplitWriter) -> None:
+def _abandon_after_failure(writer: _SplitWriter) -> None:
     try:
-        writer.close()
+        writer.abandon()
     except OSError:
         # The failure that brought us here is on its way to the user; closing a full disk fails again.
         return

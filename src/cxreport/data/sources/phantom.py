@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from cxreport.data.workers import cores, pool_of
 from cxreport.errors import UserError
 from cxreport.phantom.kinds import chexpert_labels
 from cxreport.phantom.language import write
@@ -72,12 +68,11 @@ def phantom_studies(
         if language == "grammar"
         else _openi_orders(count, size, seed, archive)
     )
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     if workers == 1 or (count is not None and count < 4 * _CHUNK):
         yield from map(_study, orders)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
+    with pool_of(workers) as pool:
         try:
             yield from pool.map(_study, orders, chunksize=_CHUNK)
         except BaseException:
@@ -134,17 +129,6 @@ def _openi_orders(count: int | None, size: int, seed: int, archive: Path | None)
                 _Order(len(orders), study_id, split, size, seed, "openi", record.report, record.codes)
             )
     return orders
-
-
-def _end_with_parent(parent: int) -> None:
-    """Let this process end when `parent` does: a killed parent cannot tell its workers to stop."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _study(order: _Order) -> Study:
