@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import re
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 from PIL import Image
 
 from cxreport.data.exclusions import Exclusions
-from cxreport.data.sources.folder import folder_studies
-from cxreport.data.store import write_dataset
+from cxreport.data.importing import import_release
+from cxreport.data.sources import Release
+from cxreport.data.sources.folder import folder
 from cxreport.errors import UserError
 from cxreport.study import Study
 
@@ -21,7 +21,7 @@ HEADER = ["study", "image", "report", "patient", "view"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """Six different small pictures ``0.png`` .. ``5.png``."""
     source = tmp_path / "images"
     source.mkdir()
@@ -31,42 +31,46 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-def studies_of(
-    folder: Path, rows: list[list[str]] | str | bytes, **changes
-) -> tuple[list[Study], Exclusions]:
-    table = folder.parent / "table.csv"
+def release_of(root: Path, rows: list[list[str]] | str | bytes, **changes) -> Release:
+    table = root.parent / "table.csv"
     if isinstance(rows, bytes):
         table.write_bytes(rows)
     else:
         with table.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *rows])
-    exclusions = Exclusions()
     columns = dict(
         zip(("id_column", "image_column", "report_column", "patient_column"), HEADER, strict=False)
     )
-    settings = columns | {"projection_column": "view", "exclusions": exclusions} | changes
-    return list(folder_studies(folder, table, **settings)), exclusions
+    return folder(root, table, **(columns | {"projection_column": "view"} | changes))
 
 
-def test_rows_of_one_id_are_views_of_one_study(folder):
+def studies_of(root: Path, rows: list[list[str]] | str | bytes, **changes) -> tuple[list[Study], Exclusions]:
+    """The studies of the imported table, by id."""
+    out = root.parent / f"out-{len(list(root.parent.iterdir()))}"
+    dataset = import_release(release_of(root, rows, **changes), out, split="patient", workers=0)
+    studies = [study for split in dataset.splits for study in dataset.split(split)]
+    return sorted(studies, key=lambda study: study.study_id), dataset.exclusions
+
+
+def test_rows_of_one_id_are_views_of_one_study(images):
     rows = [
         ["a", "0.png", "Clear lungs.", "p1", "PA"],
         ["b", "1.png", "Größer.", "p2", ""],
         ["a", "2.png", "Clear  lungs.", "p1", "L"],
     ]
-    (a, b), exclusions = studies_of(folder, rows)
+    (a, b), exclusions = studies_of(images, rows)
     assert len(exclusions) == 0
     assert (a.study_id, [view.projection for view in a.views]) == ("a", ["frontal", "lateral"])
     assert a.report.findings == "Clear lungs."
     assert (b.report.findings, b.views[0].projection) == ("Größer.", None)
-    with Image.open(folder / "2.png") as picture:
+    with Image.open(images / "2.png") as picture:
         assert np.array_equal(np.array(Image.open(io.BytesIO(a.views[1].image))), np.array(picture))
 
 
-def test_what_cannot_be_used_is_counted(folder):
-    (folder / "empty.png").touch()
-    (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:100])
-    (folder / "text.png").write_text("no image")
+def test_what_cannot_be_used_is_counted(images):
+    (images / "empty.png").touch()
+    (images / "cut.png").write_bytes((images / "0.png").read_bytes()[:100])
+    (images / "text.png").write_text("no image")
     rows = [
         ["good", "0.png", "Clear.", "p1", "AP"],
         ["good", "empty.png", "Clear.", "p1", ""],
@@ -86,8 +90,11 @@ def test_what_cannot_be_used_is_counted(folder):
         ["also good", "text.png", "Mass.", "p8", ""],
         ["also good", "4.png", "Mass.", "p8", "sideways"],
     ]
-    studies, exclusions = studies_of(folder, rows)
-    assert [(study.study_id, len(study.views)) for study in studies] == [("good", 1), ("also good", 1)]
+    (also_good, good), exclusions = studies_of(images, rows)
+    assert [(study.study_id, len(study.views)) for study in (also_good, good)] == [
+        ("also good", 1),
+        ("good", 1),
+    ]
     assert exclusions.counts == {
         "unreadable image": 2,
         "empty report": 2,
@@ -106,27 +113,24 @@ def test_what_cannot_be_used_is_counted(folder):
     assert lost.item == "no image"
     assert re.fullmatch(r"cut\.png is damaged .* There is no file absent\.png\.", lost.detail)
     assert {item for item, reason, _ in exclusions if reason == "no study id"} == {"line 15"}
-    assert studies[1].metadata == {"warnings": ["4.png: the projection 'sideways' is not known"]}
-    warnings: list[str] = []
-    studies_of(folder, rows, warnings=warnings)
-    assert warnings == studies[1].metadata["warnings"]
+    assert also_good.metadata == {"warnings": ["4.png: the projection 'sideways' is not known"]}
 
 
-def test_paths_may_not_leave_the_folder(folder, tmp_path):
+def test_paths_may_not_leave_the_folder(images, tmp_path):
     outside = tmp_path / "outside.png"
-    Image.open(folder / "0.png").save(outside)
-    (folder / "link.png").symlink_to(outside)
-    (folder / "sub").mkdir()
-    os.link(folder / "1.png", folder / "sub" / "inside.png")
-    names = ["../outside.png", str(outside), "link.png", "sub/../../outside.png", str(folder / "0.png")]
+    Image.open(images / "0.png").save(outside)
+    (images / "link.png").symlink_to(outside)
+    (images / "sub").mkdir()
+    os.link(images / "1.png", images / "sub" / "inside.png")
+    names = ["../outside.png", str(outside), "link.png", "sub/../../outside.png", str(images / "0.png")]
     rows = [["bad", name, "Clear.", "p1", ""] for name in names]
     rows += [["good", "sub/inside.png", "Clear.", "p1", ""], ["good", "sub/../2.png", "Clear.", "p1", ""]]
-    (study,), exclusions = studies_of(folder, rows)
+    (study,), exclusions = studies_of(images, rows)
     assert (study.study_id, len(study.views)) == ("good", 2)
     assert exclusions.counts == {"no readable image": 1}
     assert exclusions.items[0].detail.count("leaves the folder.") == 5
     rows.append(["good", "link.png", "Clear.", "p1", ""])
-    assert studies_of(folder, rows[-2:])[1].counts == {"image path leaves the folder": 1}
+    assert studies_of(images, rows[-2:])[1].counts == {"image path leaves the folder": 1}
 
 
 @pytest.mark.parametrize(
@@ -142,72 +146,37 @@ def test_paths_may_not_leave_the_folder(folder, tmp_path):
         (b"\x89PNG\r\n\x1a\n\0\0\0\xff", "not UTF-8"),
     ],
 )  # fmt: skip
-def test_bad_tables(folder, content, sentence):
+def test_bad_tables(images, content, sentence):
     with pytest.raises(UserError, match=sentence):
-        studies_of(folder, content)
+        studies_of(images, content)
 
 
-def test_a_missing_column_names_the_nearest_and_all(folder):
+def test_a_missing_column_names_the_nearest_and_all(images):
     content = b"StudyID,image,Report,patient,view\na,0.png,Clear.,p,\n"
     expected = "no column report; its columns are StudyID, image, Report, patient, view. Did you mean Report?"
     with pytest.raises(UserError, match=re.escape(expected)):
-        studies_of(folder, content, id_column="StudyID")
+        studies_of(images, content, id_column="StudyID")
 
 
-def test_missing_files(tmp_path, folder):
+def test_missing_files(tmp_path, images):
     columns = {"id_column": "a", "image_column": "b", "report_column": "c", "patient_column": "d"}
     with pytest.raises(UserError, match="There is no folder"):
-        folder_studies(tmp_path / "absent", tmp_path / "table.csv", **columns)
+        folder(tmp_path / "absent", tmp_path / "table.csv", **columns)
     with pytest.raises(UserError, match="Cannot read the CSV"):
-        folder_studies(folder, tmp_path / "absent.csv", **columns)
+        folder(images, tmp_path / "absent.csv", **columns)
     with pytest.raises(UserError, match="Cannot read the CSV"):
-        folder_studies(folder, folder, **columns)
+        folder(images, images, **columns)
 
 
-def test_nothing_left_is_an_error_that_says_why(folder):
+def test_nothing_left_is_an_error_that_says_why(images):
     with pytest.raises(UserError, match=r"No study .* 1 left out: no readable image \(1\)"):
-        studies_of(folder, [["a", "absent.png", "Clear.", "p", ""]])
+        studies_of(images, [["a", "absent.png", "Clear.", "p", ""]])
 
 
-def test_byte_order_mark_quotes_and_line_breaks(folder):
+def test_byte_order_mark_quotes_and_line_breaks(images):
     content = '\ufeffstudy,image,report,patient,view\r\na,0.png,"Clear, both.\nNo ""mass"".",p,PA\r\n'
-    (study,), _ = studies_of(folder, content.encode())
+    (study,), _ = studies_of(images, content.encode())
     assert study.report.findings == 'Clear, both.\nNo "mass".'
-
-
-def test_patients_and_shared_notes_stay_on_one_side(folder):
-    rows = [
-        [f"s{i}", f"{i % 6}.png", f"Note {min(i, 30) if i < 40 else i}.", f"p{i // 2}", ""] for i in range(60)
-    ]
-    studies, _ = studies_of(folder, rows, seed=3, shares=(0.5, 0.2, 0.3))
-    assert len(studies) == 60
-    assert {study.split for study in studies} == {"train", "val", "test"}
-    for key in ("patient_id", "report"):
-        splits = defaultdict(set)
-        for study in studies:
-            splits[getattr(study, key)].add(study.split)
-        assert all(len(found) == 1 for found in splits.values())
-
-
-def test_patient_ids_are_salted_hashes(folder):
-    rows = [["a", "0.png", "Clear.", "MRN4711", ""], ["b", "1.png", "Mass.", "MRN4711", ""]]
-    first, _ = studies_of(folder, rows)
-    again, _ = studies_of(folder, rows)
-    fixed = [studies_of(folder, rows, patient_salt="salt")[0][0].patient_id for _ in range(2)]
-    assert first[0].patient_id == first[1].patient_id != again[0].patient_id
-    assert fixed[0] == fixed[1] != first[0].patient_id
-    assert "MRN" not in repr(first)
-    assert [study.split for study in first] == [study.split for study in again]
-
-
-def test_progress_and_max_side(folder):
-    seen: list[tuple[int, int]] = []
-    rows = [[str(i), f"{i}.png", f"Note {i}.", str(i), ""] for i in range(3)]
-    studies, _ = studies_of(
-        folder, rows, progress=lambda done, total: seen.append((done, total)), max_side=12
-    )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert {(study.views[0].width, study.views[0].height) for study in studies} == {(12, 10)}
 
 
 def test_dicom_in_a_folder(shared, tmp_path):
@@ -219,7 +188,7 @@ def test_dicom_in_a_folder(shared, tmp_path):
     table.mkdir()
     for row in rows:
         (table / row[1]).write_bytes((shared / "data" / "dicom" / row[1]).read_bytes())
-    (chest, leg), exclusions = studies_of(table, rows, max_side=128)
+    (chest, leg), exclusions = studies_of(table, rows)
     assert (chest.views[0].projection, chest.metadata) == ("frontal", {})
     assert leg.metadata["warnings"] == ["RG3_J2KI.dcm: its body part is EXTREMITY, not a chest"]
     assert len(exclusions) == 0
@@ -232,8 +201,7 @@ def test_real_notes(shared, tmp_path):
     table = tmp_path / "some.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows[:30]])
-    exclusions = Exclusions()
-    studies = folder_studies(
+    release = folder(
         covid / "images",
         table,
         id_column="image",
@@ -241,12 +209,8 @@ def test_real_notes(shared, tmp_path):
         report_column="clinical_notes",
         patient_column="patientid",
         projection_column="view",
-        max_side=128,
-        exclusions=exclusions,
     )
-    dataset = write_dataset(
-        studies, tmp_path / "out", source="folder", source_version="1", options={}, exclusions=exclusions
-    )
+    dataset = import_release(release, tmp_path / "out", max_side=128, workers=0)
     written = [study for split in dataset.splits for study in dataset.split(split)]
     notes = {row[header.index("image")]: row[header.index("clinical_notes")].strip() for row in rows[:30]}
     assert {study.study_id: study.report.findings for study in written} == {
@@ -256,3 +220,4 @@ def test_real_notes(shared, tmp_path):
     assert {view.projection for study in written for view in study.views} <= {"frontal", "lateral"}
     split_of_note = {study.report.findings: study.split for study in written}
     assert all(split_of_note[study.report.findings] == study.split for study in written)
+    assert "no official split" in dataset.info["warnings"][0]
