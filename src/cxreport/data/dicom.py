@@ -1,7 +1,8 @@
-"""DICOM radiographs as 8-bit pictures, guarded before anything is inflated or decoded.
+"""DICOM radiographs as 8-bit pictures, guarded before anything is inflated, parsed or decoded.
 
-Order of the grey scale: modality LUT or rescale, VOI LUT or window, inversion of MONOCHROME1 (PS3.4
-N.2). No sentence from here quotes a text of the header, because any may name the patient.
+Order: file meta information and transfer syntax, structure of the elements, header, size of the pixels and of
+their codestream, decoding, grey scale. No sentence from here quotes a text of the header, because any may name
+the patient.
 """
 
 from __future__ import annotations
@@ -12,31 +13,75 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, UncompressedTransferSyntaxes
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID
 
-from cxreport.data.codestream import declared_size
-from cxreport.data.pixels import check_size, stretched
-from cxreport.data.projection import projection_of
+from cxreport.data import dicom_facts
+from cxreport.data.codestream import declared
+from cxreport.data.dicom_grey import displayed
+from cxreport.data.dicom_structure import PixelElement, Structure, file_meta, structure
+from cxreport.data.pixels import check_size
 from cxreport.errors import UserError
 from cxreport.study import Projection
 
-_RADIOGRAPHY = {"", "CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC"}
-_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "STERNUM", "HEART", "CLAVICLE")
-# fmt: off
-_OTHER_PARTS = frozenset({
-    "ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR",
-    "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK",
-    "PATELLA", "PELVIS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "TIBIA", "TOE", "TSPINE", "WRIST",
-})
-# fmt: on
-_PERCENTILES = (0.5, 99.5)
+UNCOMPRESSED = frozenset(
+    {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian},
+)
+JPEG_FAMILY = frozenset(
+    {
+        uid.JPEGBaseline8Bit,
+        uid.JPEGExtended12Bit,
+        uid.JPEGLossless,
+        uid.JPEGLosslessSV1,
+        uid.JPEGLSLossless,
+        uid.JPEGLSNearLossless,
+        uid.JPEG2000Lossless,
+        uid.JPEG2000,
+        uid.HTJ2KLossless,
+        uid.HTJ2KLosslessRPCL,
+        uid.HTJ2K,
+    }
+)
+COMPRESSED = JPEG_FAMILY | {uid.RLELossless}
+_WITH_OWN_PRECISION = frozenset({*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes})
+_MAX_TILES = 16_384
+_DICOMDIR = uid.MediaStorageDirectoryStorage
+
+_PIXEL_TAGS = (
+    "BitsAllocated",
+    "BitsStored",
+    "Columns",
+    "HighBit",
+    "ModalityLUTSequence",
+    "NumberOfFrames",
+    "PhotometricInterpretation",
+    "PixelPaddingRangeLimit",
+    "PixelPaddingValue",
+    "PixelRepresentation",
+    "PlanarConfiguration",
+    "PresentationLUTSequence",
+    "PresentationLUTShape",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SOPClassUID",
+    "SamplesPerPixel",
+    "SpecificCharacterSet",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+)
+READ_TAGS = frozenset(tag for keyword in (*_PIXEL_TAGS, *dicom_facts.TAGS) if (tag := tag_for_keyword(keyword)))
+"""All that is read of a header: no name, id or date is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +93,41 @@ class DicomImage:
     warnings: tuple[str, ...] = ()
 
 
-def read_dicom(path: Path) -> DicomImage:
-    """The picture in a DICOM file as a viewer would show it.
+def read_dicom(source: Path | BinaryIO, name: str | None = None) -> DicomImage:
+    """The picture in a DICOM file as a viewer would show it; sentences call the file `name`.
 
     Raises:
-        UserError: the file is damaged, deflated (a small file could inflate to any size), holds no image,
-            several frames or colours, declares too many pixels, or its pixels cannot be decoded.
+        UserError: the file is damaged, deflated (a small file could inflate to any size), of a transfer
+            syntax that is not read, a DICOMDIR, holds no image, several frames or colours, declares too
+            many pixels, or its pixels cannot be decoded.
     """
-    with _private_failures(path, "is not a readable DICOM file"):
-        syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")).strip("\0 "))
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise UserError(f"{path} is deflated DICOM, which can inflate to any size; export it undeflated.")
-    with _private_failures(path, "is not a readable DICOM file"):
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        _check_header(header, path)
-        dataset = pydicom.dcmread(path)
-        if not any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")):
-            raise UserError(f"{path} has no pixels; export the image with its pixel data.")
-        notes = _suspicions(dataset)
-        projection = _projection(dataset)
-    with _private_failures(path, f"holds pixels that cannot be decoded ({_name(syntax)})"):
-        if "PixelData" in dataset and syntax not in UncompressedTransferSyntaxes:
-            _check_codestream(dataset, path)
-        stored = dataset.pixel_array
-    with _private_failures(path, "holds a grey scale that cannot be applied"):
-        pixels = _displayed(dataset, stored, path, notes)
-    return DicomImage(pixels, projection, tuple(notes))
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return read_dicom(file, name or str(source))
+    name = name or "The file"
+    with _private_failures(name, "is not a readable DICOM file"):
+        syntax, media_class, _ = file_meta(source, name)
+        _check_kind(syntax, media_class, name)
+        layout = structure(source, name, READ_TAGS)
+        source.seek(0)
+        dataset = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=sorted(READ_TAGS))
+        _check_header(dataset, name)
+        pixels = _check_pixels(dataset, layout, name)
+        notes = dicom_facts.suspicions(dataset)
+        projection = dicom_facts.projection(dataset)
+    with _private_failures(name, f"holds pixels that cannot be decoded ({syntax.name})"):
+        source.seek(pixels.offset)
+        dataset.add_new(pixels.tag, pixels.vr, source.read(pixels.length))
+        if syntax in JPEG_FAMILY:
+            _check_codestream(dataset, name)
+        stored = _stored(dataset, syntax)
+    with _private_failures(name, "holds a grey scale that cannot be applied"):
+        grey, more = displayed(dataset, stored, name)
+    return DicomImage(grey, projection, (*notes, *more))
 
 
 @contextmanager
-def _private_failures(path: Path, what: str) -> Iterator[None]:
+def _private_failures(name: str, what: str) -> Iterator[None]:
     """Replace whatever pydicom or a codec says by a sentence of ours: it may quote the header.
 
     Its warnings and log lines are held back for the same reason. Codec plugins raise exceptions of any
@@ -86,142 +136,105 @@ def _private_failures(path: Path, what: str) -> Iterator[None]:
     logger = logging.getLogger("pydicom")
     was_disabled, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"{path} {what} ({type(error).__name__}); export it again.") from None
+        raise UserError(f"{name} {what} ({type(error).__name__}); export it again.") from None
     finally:
         logger.disabled = was_disabled
 
 
-def _check_header(header: pydicom.Dataset, path: Path) -> None:
-    if not header.get("Rows") or not header.get("Columns"):
-        kind = _name(UID(str(header.get("SOPClassUID", ""))))
-        raise UserError(f"{path} holds no image (its kind: {kind}).")
-    check_size(int(header.Columns), int(header.Rows), path)
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        raise UserError(f"{path} has {int(header.NumberOfFrames)} frames; a view is a single image.")
-    photometric = header.get("PhotometricInterpretation")
-    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UserError(f"{path} is a colour image, not a radiograph (MONOCHROME1 or MONOCHROME2).")
-
-
-def _name(uid: UID) -> str:
-    """The standard's name of `uid`; a text that is none of the standard's is not repeated."""
-    return uid.name if uid.name != uid else "unknown"
-
-
-def _check_codestream(dataset: pydicom.Dataset, path: Path) -> None:
-    size = declared_size(next(generate_frames(dataset.PixelData, number_of_frames=1)))
-    if size is not None and size != (dataset.Columns, dataset.Rows):
+def _check_kind(syntax: UID, media_class: UID, name: str) -> None:
+    if media_class == _DICOMDIR:
+        raise UserError(f"{name} is a DICOMDIR, an index of other files, which is never followed; name the images.")
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        raise UserError(f"{name} is deflated DICOM, which can inflate to any size; export it undeflated.")
+    if syntax not in UNCOMPRESSED | COMPRESSED:
         raise UserError(
-            f"{path} declares {dataset.Columns} x {dataset.Rows} pixels but its compressed image declares "
-            f"{size[0]} x {size[1]}; export it again."
+            f"{name} has the transfer syntax {_name(syntax)}, which is not read; export it uncompressed or as "
+            "JPEG 2000."
         )
 
 
-def _displayed(
-    dataset: pydicom.Dataset, stored: NDArray[np.number], path: Path, notes: list[str]
-) -> NDArray[np.uint8]:
-    padding = _padding(dataset, stored)
-    values = apply_modality_lut(stored, dataset)
-    pixels = None
-    if "VOILUTSequence" in dataset or ("WindowCenter" in dataset and "WindowWidth" in dataset):
-        pixels = _windowed(dataset, values, path)
-        if pixels is None:
-            notes.append("its window is unusable, so the grey scale comes from percentiles")
+def _check_header(header: pydicom.Dataset, name: str) -> None:
+    if not header.get("Rows") or not header.get("Columns"):
+        kind = _name(UID(str(header.get("SOPClassUID", ""))))
+        raise UserError(f"{name} holds no image (its kind: {kind}).")
+    check_size(int(header.Columns), int(header.Rows), name)
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        raise UserError(f"{name} has several frames; a view is a single image.")
+    photometric = header.get("PhotometricInterpretation")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise UserError(f"{name} is a colour image, not a radiograph (MONOCHROME1 or MONOCHROME2).")
+
+
+def _name(identifier: UID) -> str:
+    """The standard's name of `identifier`; a text that is none of the standard's is not repeated."""
+    return identifier.name if identifier.name != identifier else "unknown"
+
+
+def _check_pixels(header: pydicom.Dataset, layout: Structure, name: str) -> PixelElement:
+    """The pixel element, whose length agrees with what the header declares."""
+    pixels = layout.pixels
     if pixels is None:
-        pixels = _unwindowed(dataset, values, padding, path)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 255 - pixels
-    pixels[padding] = 0
+        raise UserError(f"{name} has no pixels; export the image with its pixel data.")
+    if pixels.encapsulated != (layout.syntax in COMPRESSED):
+        raise UserError(f"{name} holds pixels that do not fit its transfer syntax; export it again.")
+    allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored") or header.BitsAllocated)
+    if allocated not in (8, 16, 32, 64) or not 0 < stored <= allocated:
+        raise UserError(f"{name} declares {stored} bits stored in {allocated}; radiographs have 8 to 16.")
+    needed = int(header.Rows) * int(header.Columns) * allocated // 8
+    if not pixels.encapsulated and pixels.length < needed:
+        raise UserError(
+            f"{name} declares {header.Columns} x {header.Rows} pixels but holds {pixels.length:,} of their "
+            f"{needed:,} bytes, so they cannot be decoded; export it again."
+        )
     return pixels
 
 
-def _padding(dataset: pydicom.Dataset, stored: NDArray[np.number]) -> NDArray[np.bool_]:
-    """Where no detector was: stored values in PixelPaddingValue .. PixelPaddingRangeLimit."""
-    if dataset.get("PixelPaddingValue") is None:
-        return np.zeros(stored.shape, dtype=bool)
-    edges = [_signed(dataset, dataset.PixelPaddingValue)]
-    edges.append(_signed(dataset, dataset.get("PixelPaddingRangeLimit", edges[0])))
-    return (stored >= min(edges)) & (stored <= max(edges))
+def _check_codestream(dataset: pydicom.Dataset, name: str) -> None:
+    """A codec allocates by what the codestream declares, so it has to agree with the header."""
+    stream = declared(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+    if stream is None:
+        raise UserError(f"{name} holds no compressed image of its transfer syntax; export it again.")
+    if (stream.width, stream.height) != (dataset.Columns, dataset.Rows):
+        raise UserError(
+            f"{name} declares {dataset.Columns} x {dataset.Rows} pixels but its compressed image declares "
+            f"{stream.width} x {stream.height}; export it again."
+        )
+    if stream.components != 1 or stream.bits > 16 or stream.tiles > _MAX_TILES:
+        raise UserError(
+            f"{name} holds a compressed image of {stream.components} colours, {stream.bits} bits and "
+            f"{stream.tiles} tiles, which no radiograph has; export it again."
+        )
 
 
-def _signed(dataset: pydicom.Dataset, value: int | bytes) -> int:
-    """A padding value in the sign of the pixels; files often store it in the other."""
-    bits, signed = int(dataset.BitsAllocated), int(dataset.get("PixelRepresentation") or 0) == 1
-    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    number %= 2**bits
-    return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
+def _stored(dataset: pydicom.Dataset, syntax: UID) -> NDArray[np.generic]:
+    """The stored values (H, W), always by the same codec, so that they are the same on every machine."""
+    plugin = "pylibjpeg" if syntax in COMPRESSED else ""
+    stored, _ = get_decoder(syntax).as_array(
+        dataset, index=0, decoding_plugin=plugin, **({} if syntax in _WITH_OWN_PRECISION else _AS_DECODED)
+    )
+    if syntax in _WITH_OWN_PRECISION or stored.dtype.kind not in "ui":
+        return stored
+    allocated = 8 * stored.dtype.itemsize
+    bits = int(dataset.get("BitsStored") or allocated)
+    return _in_place(stored, allocated, bits, int(dataset.get("HighBit") or bits - 1))
 
 
-def _windowed(dataset: pydicom.Dataset, values: NDArray[np.generic], path: Path) -> NDArray[np.uint8] | None:
-    """The first VOI LUT or window applied; None when it is malformed or leaves a single grey."""
-    try:
-        ends = np.sort(apply_voi_lut(_far_ends(dataset), dataset))
-        shown = apply_voi_lut(values, dataset)
-    except (ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
-        return None
-    if not np.isfinite(ends).all() or not ends[1] > ends[0]:
-        return None
-    pixels = stretched(shown, float(ends[0]), float(ends[1]), str(path))
-    return pixels if pixels.min() < pixels.max() else None
+_AS_DECODED = {"correct_unused_bits": False}
 
 
-def _far_ends(dataset: pydicom.Dataset) -> NDArray[np.generic]:
-    """Two input values, one below and one above everything that the LUT or window tells apart.
+def _in_place(stored: NDArray[np.integer], allocated: int, bits: int, high: int) -> NDArray[np.integer]:
+    """The `bits` up to and including bit `high`, sign extended (PS3.5 8.1.1): others may hold an overlay.
 
-    Their images under the VOI transformation are the ends of the display range.
+    Left-aligned values are shifted down only where some of them need it: many files have a wrong HighBit.
     """
-    if dataset.get("VOILUTSequence"):
-        entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
-        return np.array([first, first + (entries or 2**16) - 1])
-    center, width = (np.atleast_1d(dataset[key].value)[0] for key in ("WindowCenter", "WindowWidth"))
-    return np.array([float(center) - 20 * float(width), float(center) + 20 * float(width)])
-
-
-def _unwindowed(
-    dataset: pydicom.Dataset, values: NDArray[np.generic], padding: NDArray[np.bool_], path: Path
-) -> NDArray[np.uint8]:
-    if values.dtype == np.uint8 and int(dataset.get("BitsStored") or 8) == 8:
-        return values.astype(np.uint8)
-    valid = values[~padding].astype(np.float64)
-    if not valid.size:
-        raise UserError(f"{path} shows nothing but padding; it is not a radiograph.")
-    low, high = np.percentile(valid, _PERCENTILES)
-    if not high > low:
-        low, high = valid.min(), valid.max()
-    return stretched(values, float(low), float(high), str(path))
-
-
-def _projection(dataset: pydicom.Dataset) -> Projection | None:
-    """From ViewPosition, else the row direction of PatientOrientation, else SeriesDescription."""
-    by_position = projection_of(str(dataset.get("ViewPosition") or ""))
-    if by_position is not None:
-        return by_position
-    orientation = dataset.get("PatientOrientation")
-    if orientation and not isinstance(orientation, str):
-        row_direction = str(orientation[0])[:1].upper()
-        if row_direction in ("L", "R"):
-            return "frontal"
-        if row_direction in ("A", "P"):
-            return "lateral"
-    return projection_of(str(dataset.get("SeriesDescription") or ""))
-
-
-def _suspicions(dataset: pydicom.Dataset) -> list[str]:
-    notes = []
-    part = str(dataset.get("BodyPartExamined") or "").upper().strip()
-    if part and not any(word in part for word in _CHEST):
-        notes.append(f"its body part is {part if part in _OTHER_PARTS else 'another'}, not a chest")
-    modality = str(dataset.get("Modality") or "").upper()
-    if modality not in _RADIOGRAPHY:
-        notes.append("its modality is not radiography")
-    if str(dataset.get("PresentationIntentType") or "").upper() == "FOR PROCESSING":
-        notes.append("it is raw detector data (FOR PROCESSING), not meant for display")
-    if str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
-        notes.append("it has burned-in annotation, which may name the patient")
-    return notes
+    if not bits - 1 <= high < allocated or (stored.dtype.kind == "u" and int(stored.max()) < 2**bits):
+        high = bits - 1
+    if bits == allocated:
+        return stored
+    return (stored << (allocated - high - 1)) >> (allocated - bits)

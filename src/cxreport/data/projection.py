@@ -6,8 +6,9 @@ import re
 
 from cxreport.study import Projection
 
-_FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "F"}
-_LATERAL = {"L", "LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "SAGITTAL"}
+_FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "F", "正位"}
+_LATERAL = {"L", "LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "SAGITTAL", "SEITLICH", "PROFIL", "PERFIL"}
+_LATERAL |= {"侧位"}
 
 
 def projection_of(text: str) -> Projection | None:
@@ -15,7 +16,8 @@ def projection_of(text: str) -> Projection | None:
 
     None when it names none, or both.
     """
-    words = set(re.findall(r"[A-Z]+", text.upper()))
+    joined = re.sub(r"\b(postero|antero)[ -]+(anterior|posterior)\b", r"\1\2", text, flags=re.IGNORECASE)
+    words = {*re.findall(r"[A-Z]+", joined.upper()), *re.findall("[正侧]位", joined)}
     frontal, lateral = bool(words & _FRONTAL), bool(words & _LATERAL)
     if frontal == lateral:
         return None

@@ -1,0 +1,281 @@
+"""Image files of strangers, read in a worker process with limits of time and memory.
+
+A codec that crashes, hangs or eats memory takes the worker with it, not the program. The worker gets a path or
+bytes and answers with raw grey pixels and JSON; nothing that it sends is unpickled, executed or decoded by a
+codec. It writes no file and says nothing on the terminal. Limits of memory and CPU time need POSIX; where they
+are absent (Windows) the limit of wall-clock time holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from cxreport.data.images import Inspected, Picture, picture_in, picture_of
+from cxreport.data.pixels import MAX_PIXELS
+from cxreport.errors import UserError
+from cxreport.study import PROJECTIONS
+
+_MAX_HEADER_BYTES = 2**16
+_START_SECONDS = 120.0
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one image may cost: wall-clock `seconds`, and `memory` in bytes of the worker's address space."""
+
+    seconds: float = 15.0
+    memory: int = 2**30
+
+
+class IsolatedReader:
+    """Reads image files in one worker process, which is started when first needed and again after a failure.
+
+    ``with IsolatedReader() as reader: reader.inspect(path)``. Threads may share a reader and then take turns;
+    a process that was forked starts a worker of its own.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def inspect(self, path: Path | str, *, max_side: int | None = None) -> Inspected:
+        """The same as :func:`cxreport.data.images.inspect`; UserError also for a crash or a broken limit."""
+        return self.picture(path, max_side=max_side).inspected()
+
+    def inspect_bytes(self, content: bytes, name: str, *, max_side: int | None = None) -> Inspected:
+        """The same for the bytes of a file, such as an upload, which sentences call `name`."""
+        return self._ask({"name": name, "max_side": max_side}, content, name).inspected()
+
+    def picture(self, path: Path | str, *, max_side: int | None = None) -> Picture:
+        """The picture in a file, not yet encoded; see :func:`cxreport.data.images.picture_in`."""
+        request = {"path": os.fspath(path), "folder": os.getcwd(), "max_side": max_side}
+        return self._ask(request, b"", str(path))
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        worker, self._worker = self._worker, None
+        if worker is None or self._owner != os.getpid():
+            return
+        worker.kill()
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _ask(self, request: dict[str, Any], content: bytes, name: str) -> Picture:
+        with self._lock:
+            if self._owner != os.getpid():
+                self._worker, self._owner = None, os.getpid()
+            if self._worker is None or self._worker.poll() is not None:
+                self.close()
+                self._start()
+            worker = self._worker
+            assert worker is not None and worker.stdin is not None and worker.stdout is not None
+            try:
+                with _Deadline(worker, self.limits.seconds) as deadline:
+                    _send(worker.stdin, request | {"bytes": len(content)}, content)
+                    answer = _receive(worker.stdout)
+                    return _picture(answer, worker.stdout, name, self.limits)
+            except (OSError, EOFError, ValueError, KeyError, TypeError):
+                worker.kill()
+                status = worker.wait()
+                self.close()
+                raise UserError(_failure(name, status, deadline.passed, self.limits)) from None
+            except BaseException as error:
+                if not isinstance(error, UserError):
+                    self.close()  # interrupted in the middle of an answer
+                raise
+
+    def _start(self) -> None:
+        environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
+        environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "cxreport.data.isolation", str(self.limits.memory), str(self.limits.seconds)]
+        try:
+            self._worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
+            assert self._worker.stdout is not None
+            with _Deadline(self._worker, _START_SECONDS):
+                _receive(self._worker.stdout)
+        except (OSError, EOFError, ValueError) as error:
+            self.close()
+            raise UserError(
+                f"The process that reads images cannot start ({type(error).__name__}); allow it more than "
+                f"{self.limits.memory >> 20} MiB of memory."
+            ) from None
+
+
+def inspect_isolated(
+    path: Path | str, *, max_side: int | None = None, limits: Limits | None = None
+) -> Inspected:
+    """:meth:`IsolatedReader.inspect` for a single file, with a worker that is started for it alone."""
+    with IsolatedReader(limits) as reader:
+        return reader.inspect(path, max_side=max_side)
+
+
+class _Deadline:
+    """Kills the worker when its time is over, which ends every wait for it."""
+
+    def __init__(self, worker: subprocess.Popen[bytes], seconds: float) -> None:
+        self.passed = False
+        self._worker = worker
+        self._timer = threading.Timer(seconds, self._kill)
+        self._timer.daemon = True
+
+    def _kill(self) -> None:
+        self.passed = True
+        self._worker.kill()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def _send(pipe: BinaryIO | Any, header: dict[str, Any], content: bytes | memoryview) -> None:
+    encoded = json.dumps(header).encode()
+    pipe.write(struct.pack("<I", len(encoded)) + encoded)
+    pipe.write(content)
+    pipe.flush()
+
+
+def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
+    content = pipe.read(count)
+    if len(content) < count:
+        raise EOFError
+    return bytes(content)
+
+
+def _receive(pipe: BinaryIO | Any) -> dict[str, Any]:
+    (length,) = struct.unpack("<I", _exactly(pipe, 4))
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError("a header that is too long")
+    header = json.loads(_exactly(pipe, length))
+    if not isinstance(header, dict):
+        raise TypeError("a header that is no object")
+    return header
+
+
+def _picture(answer: dict[str, Any], pipe: BinaryIO | Any, name: str, limits: Limits) -> Picture:
+    """The picture of an answer, believed only as far as it can be checked."""
+    if answer.get("memory"):
+        raise UserError(f"{name} needs more than {limits.memory >> 20} MiB of memory to be read; shrink it first.")
+    if "error" in answer:
+        raise UserError(_printable(answer["error"]))
+    width, height = int(answer["width"]), int(answer["height"])
+    if not (0 < width <= MAX_PIXELS and 0 < height <= MAX_PIXELS and width * height <= MAX_PIXELS):
+        raise ValueError("a size that no picture has")
+    projection = answer["projection"]
+    if projection not in (None, *PROJECTIONS):
+        raise ValueError("a projection that does not exist")
+    notes = tuple(_printable(note) for note in answer["warnings"][:20])
+    grey = np.frombuffer(_exactly(pipe, width * height), np.uint8).reshape(height, width)
+    return Picture(grey, projection, notes)
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in str(text)[:4096] if character.isprintable())
+
+
+def _failure(name: str, status: int, timed_out: bool, limits: Limits) -> str:
+    if timed_out or status == -getattr(signal, "SIGXCPU", 0):
+        return f"{name} could not be read within {limits.seconds:g} s; it is damaged or too large, export it again."
+    return f"{name} makes the reader of its format crash, so it is damaged; export it again."
+
+
+def _serve(memory: int, seconds: float) -> None:
+    """The worker: answer requests on stdin until it is closed."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a codec prints must not end up among the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cxreport.data.dicom  # noqa: F401  codecs are loaded before the limits hold
+
+    _limit(memory)
+    _send(answers, {"ready": True}, b"")
+    while True:
+        try:
+            request = _receive(requests)
+        except EOFError:
+            return
+        _allow_seconds(seconds)
+        header, content = _answer(request, _exactly(requests, int(request["bytes"])))
+        _send(answers, header, content)
+
+
+def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
+    try:
+        if "path" in request:
+            os.chdir(request["folder"])
+            picture = picture_in(Path(request["path"]), max_side=request["max_side"])
+        else:
+            picture = picture_of(io.BytesIO(content), request["name"], max_side=request["max_side"])
+    except UserError as error:
+        return {"error": str(error)}, memoryview(b"")
+    except MemoryError:
+        return {"memory": True}, memoryview(b"")
+    height, width = picture.grey.shape
+    header = {"width": width, "height": height, "projection": picture.projection, "warnings": picture.warnings}
+    return header, memoryview(np.ascontiguousarray(picture.grey)).cast("B")
+
+
+def _limit(memory: int) -> None:
+    """No more than `memory` bytes of address space, no file written, no core dump, no further process."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = {"RLIMIT_AS": memory, "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0, "RLIMIT_NOFILE": 64}
+    for kind, most in limits.items():
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, kind), (most, most))
+
+
+def _allow_seconds(seconds: float) -> None:
+    """CPU time for one more image: it ends a worker whose parent was killed in the middle of it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime + seconds) + 2
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), float(sys.argv[2]))
