@@ -1,8 +1,8 @@
 """DICOM radiographs as 8-bit pictures, guarded before anything is inflated, parsed or decoded.
 
-Order: file meta information and transfer syntax, structure of the elements, header, size of the pixels and of
-their codestream, decoding, grey scale. No sentence from here quotes a text of the header, because any may name
-the patient.
+Order: file meta information and transfer syntax, structure of the elements, header, size of the pixels and
+of their codestream, decoding, grey scale. No sentence from here quotes a text of the header, because any may
+name the patient.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ _PIXEL_TAGS = (
     "WindowCenter",
     "WindowWidth",
 )
-READ_TAGS = frozenset(tag for keyword in (*_PIXEL_TAGS, *dicom_facts.TAGS) if (tag := tag_for_keyword(keyword)))
+READ_TAGS = frozenset(
+    tag for keyword in (*_PIXEL_TAGS, *dicom_facts.TAGS) if (tag := tag_for_keyword(keyword))
+)
 """All that is read of a header: no name, id or date is among them."""
 
 
@@ -149,13 +151,14 @@ def _private_failures(name: str, what: str) -> Iterator[None]:
 
 def _check_kind(syntax: UID, media_class: UID, name: str) -> None:
     if media_class == _DICOMDIR:
-        raise UserError(f"{name} is a DICOMDIR, an index of other files, which is never followed; name the images.")
+        raise UserError(
+            f"{name} is a DICOMDIR, an index of other files, which is never followed; name the images."
+        )
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         raise UserError(f"{name} is deflated DICOM, which can inflate to any size; export it undeflated.")
     if syntax not in UNCOMPRESSED | COMPRESSED:
         raise UserError(
-            f"{name} has the transfer syntax {_name(syntax)}, which is not read; export it uncompressed or as "
-            "JPEG 2000."
+            f"{name} has the transfer syntax {_name(syntax)}, which is not read; export it uncompressed."
         )
 
 
@@ -212,20 +215,19 @@ def _check_codestream(dataset: pydicom.Dataset, name: str) -> None:
         )
 
 
-def _stored(dataset: pydicom.Dataset, syntax: UID) -> NDArray[np.generic]:
+def _stored(dataset: pydicom.Dataset, syntax: UID) -> NDArray[np.number]:
     """The stored values (H, W), always by the same codec, so that they are the same on every machine."""
-    plugin = "pylibjpeg" if syntax in COMPRESSED else ""
     stored, _ = get_decoder(syntax).as_array(
-        dataset, index=0, decoding_plugin=plugin, **({} if syntax in _WITH_OWN_PRECISION else _AS_DECODED)
+        dataset,
+        index=0,
+        decoding_plugin="pylibjpeg" if syntax in COMPRESSED else "",
+        correct_unused_bits=False,  # type: ignore[arg-type]
     )
     if syntax in _WITH_OWN_PRECISION or stored.dtype.kind not in "ui":
         return stored
     allocated = 8 * stored.dtype.itemsize
     bits = int(dataset.get("BitsStored") or allocated)
     return _in_place(stored, allocated, bits, int(dataset.get("HighBit") or bits - 1))
-
-
-_AS_DECODED = {"correct_unused_bits": False}
 
 
 def _in_place(stored: NDArray[np.integer], allocated: int, bits: int, high: int) -> NDArray[np.integer]:

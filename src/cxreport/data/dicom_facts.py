@@ -27,13 +27,21 @@ _CHEST_CODES = frozenset({
 })
 _CHEST_WORDS = ("CHEST", "THORA", "TORAX", "LUNG", "PULM", "RIB", "STERNUM", "HEART", "CLAVIC", "CXR", "胸")
 _OTHER_PARTS = frozenset({
-    "ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER",
-    "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK", "PATELLA",
-    "PELVIS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "TIBIA", "TOE", "TSPINE", "WRIST",
+    "ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR",
+    "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK",
+    "PATELLA", "PELVIS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "TIBIA", "TOE", "TSPINE", "WRIST",
 })
 # fmt: on
 _RADIOGRAPHY = {"", "CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC"}
-_NOT_A_TEXT = (ValueError, TypeError, AttributeError, KeyError, LookupError, NotImplementedError, OverflowError)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+)
 
 TAGS = (
     "AnatomicRegionSequence",
@@ -55,7 +63,7 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     """The value as one upper-case text; empty where it is absent or damaged."""
     try:
         return str(dataset.get(keyword) or "").upper().strip()
-    except _NOT_A_TEXT:
+    except _DAMAGE:
         return ""
 
 
@@ -118,8 +126,11 @@ def _other_part(dataset: Dataset) -> str:
 
 def _codes(dataset: Dataset, keyword: str) -> list[str]:
     try:
-        return [str(item.get("CodeValue") or item.get("LongCodeValue") or "") for item in dataset.get(keyword) or ()]
-    except _NOT_A_TEXT:
+        return [
+            str(item.get("CodeValue") or item.get("LongCodeValue") or "")
+            for item in dataset.get(keyword) or ()
+        ]
+    except _DAMAGE:
         return []
 
 
@@ -128,5 +139,5 @@ def _orientation(dataset: Dataset) -> list[str]:
     try:
         value = dataset.get("PatientOrientation")
         return [str(direction).upper() for direction in value] if value and not isinstance(value, str) else []
-    except _NOT_A_TEXT:
+    except _DAMAGE:
         return []

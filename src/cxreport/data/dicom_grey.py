@@ -23,7 +23,7 @@ PERCENTILES = (0.5, 99.5)
 _UNUSABLE = (ValueError, TypeError, IndexError, AttributeError, KeyError, NotImplementedError, OverflowError)
 
 
-def displayed(dataset: Dataset, stored: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8], list[str]]:
+def displayed(dataset: Dataset, stored: NDArray[np.number], name: str) -> tuple[NDArray[np.uint8], list[str]]:
     """The picture (H, W) uint8 of `stored` (H, W), and sentences on what is suspicious about its grey scale.
 
     Padding becomes black. Raises UserError where pixels are not numbers, nothing but padding, or one grey.
@@ -51,12 +51,12 @@ def displayed(dataset: Dataset, stored: NDArray[np.generic], name: str) -> tuple
 class _Scale:
     """``values[codes]`` is the picture; ``counts`` says how many pixels have each value."""
 
-    values: NDArray[np.generic]
+    values: NDArray[np.number]
     codes: NDArray[np.integer]
     counts: NDArray[np.int64]
 
 
-def _counted(stored: NDArray[np.generic]) -> _Scale:
+def _counted(stored: NDArray[np.number]) -> _Scale:
     if stored.dtype.kind not in "ui" or stored.dtype.itemsize > 2:
         values, codes, counts = np.unique(stored, return_inverse=True, return_counts=True)
         return _Scale(values, codes.reshape(stored.shape), counts)
@@ -69,7 +69,7 @@ def _counted(stored: NDArray[np.generic]) -> _Scale:
     return _Scale(np.arange(2**bits, dtype=codes.dtype).view(native.dtype), codes, counts)
 
 
-def _padding(dataset: Dataset, values: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _padding(dataset: Dataset, values: NDArray[np.number]) -> NDArray[np.bool_]:
     """Which stored values mean that no detector was there (PS3.3 C.7.5.1.1.2)."""
     if dataset.get("PixelPaddingValue") is None:
         return np.zeros(values.shape, dtype=bool)
@@ -169,11 +169,16 @@ def _presented(dataset: Dataset, brightness: Values, notes: list[str]) -> Values
     if dataset.get("PresentationLUTSequence"):
         item = dataset.PresentationLUTSequence[0]
         table = _LookUp.read(item, brightness)
-        return table.of(np.rint(np.clip(brightness, 0, 1) * (len(table.entries) - 1)) + table.first) / table.white
+        return (
+            table.of(np.rint(np.clip(brightness, 0, 1) * (len(table.entries) - 1)) + table.first)
+            / table.white
+        )
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     shape = str(dataset.get("PresentationLUTShape") or "").upper()
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != inverted:
-        notes.append("its presentation LUT shape contradicts its photometric interpretation, which was followed")
+        notes.append(
+            "its presentation LUT shape contradicts its photometric interpretation, which was followed"
+        )
     return 1 - np.clip(brightness, 0, 1) if inverted else brightness
 
 

@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from cxreport.data.pixels import MAX_PIXELS, check_size, stretched
+from cxreport.data.pixels import MAX_PIXELS, check_size, row_blocks, stretched
 from cxreport.errors import UserError
 from cxreport.study import Projection, View
 
@@ -49,9 +48,9 @@ class Picture:
     projection: Projection | None = None
     warnings: tuple[str, ...] = ()
 
-    def inspected(self) -> Inspected:
+    def inspected(self, image_format: ImageFormat = "png") -> Inspected:
         """The same with its pixels encoded."""
-        return Inspected(view_of(self.grey, self.projection), self.warnings)
+        return Inspected(view_of(self.grey, self.projection, image_format=image_format), self.warnings)
 
 
 def read_image(path: Path | str, *, max_side: int | None = None) -> View:
@@ -59,19 +58,20 @@ def read_image(path: Path | str, *, max_side: int | None = None) -> View:
     return inspect(path, max_side=max_side).view
 
 
-def inspect(path: Path | str, *, max_side: int | None = None) -> Inspected:
+def inspect(path: Path | str, *, max_side: int | None = None, image_format: ImageFormat = "png") -> Inspected:
     """The view in a PNG, JPEG or DICOM file and what is suspicious about it.
 
     Colour becomes luminance, transparency black, 16 bits become 8, EXIF orientation is applied and no
     metadata is carried on. With `max_side` a larger image shrinks until its longer side fits. The
-    projection comes from the DICOM header; it is None for PNG and JPEG. For a file of a stranger use
+    projection comes from the DICOM header; it is None for PNG and JPEG. `image_format` is that of the
+    view's bytes; ``jpeg`` has quality 95. For a file of a stranger use
     :class:`cxreport.data.isolation.IsolatedReader`, which gives the same in a process of its own.
 
     Raises:
         UserError: the file is absent, empty, truncated, of another kind, too large, animated, or shows
             one single grey.
     """
-    return picture_in(Path(path), max_side=max_side).inspected()
+    return picture_in(Path(path), max_side=max_side).inspected(image_format)
 
 
 def picture_in(path: Path, *, max_side: int | None = None) -> Picture:
@@ -110,12 +110,19 @@ def picture_of(file: BinaryIO, name: str, *, max_side: int | None = None) -> Pic
 
 
 def view_of(
-    grey: NDArray[np.uint8], projection: Projection | None = None, *, max_side: int | None = None
+    grey: NDArray[np.uint8],
+    projection: Projection | None = None,
+    *,
+    max_side: int | None = None,
+    image_format: ImageFormat = "png",
 ) -> View:
     """Encode `grey` (H, W) as a view, shrunk until its longer side is at most `max_side`."""
     image = _shrunk(grey, max_side)
     encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=4)
+    if image_format == "jpeg":
+        image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    else:
+        image.save(encoded, "PNG", compress_level=4)
     return View(encoded.getvalue(), image.width, image.height, projection)
 
 
@@ -151,7 +158,8 @@ def _grey_of(file: BinaryIO, name: str) -> NDArray[np.uint8]:
             if frames > 1:
                 raise UserError(f"{name} has {frames} frames; a view is a single image.")
             opened.load()
-            return _eight_bits(ImageOps.exif_transpose(opened), name)
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _eight_bits(opened, name)
     except Image.DecompressionBombError:
         raise UserError(
             f"{name} declares more than the {MAX_PIXELS // 10**6} million pixels that are read; shrink it."
@@ -178,6 +186,11 @@ def _eight_bits(image: Image.Image, name: str) -> NDArray[np.uint8]:
         bits = max(8, int(values.max()).bit_length())
         return stretched(values, 0, 2**bits - 1, name)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        colour = image.convert("RGBA")
-        return np.array(ImageChops.multiply(colour.convert("L"), colour.getchannel("A")))  # over black
+        grey = np.empty((image.height, image.width), np.uint8)
+        for rows in row_blocks(grey):
+            band = image.crop((0, rows.start, image.width, min(rows.stop, image.height))).convert("RGBA")
+            grey[rows] = np.asarray(
+                ImageChops.multiply(band.convert("L"), band.getchannel("A"))
+            )  # over black
+        return grey
     return np.array(image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L"))

@@ -1,9 +1,9 @@
 """Image files of strangers, read in a worker process with limits of time and memory.
 
-A codec that crashes, hangs or eats memory takes the worker with it, not the program. The worker gets a path or
-bytes and answers with raw grey pixels and JSON; nothing that it sends is unpickled, executed or decoded by a
-codec. It writes no file and says nothing on the terminal. Limits of memory and CPU time need POSIX; where they
-are absent (Windows) the limit of wall-clock time holds.
+A codec that crashes, hangs or eats memory takes the worker with it, not the program. The worker gets a path
+or bytes and answers with raw grey pixels and JSON; nothing that it sends is unpickled, executed or decoded by
+a codec. It writes no file and says nothing on the terminal. Limits of memory and CPU time need POSIX; where
+they are absent (Windows) the limit of wall-clock time holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from cxreport.data.images import Inspected, Picture, picture_in, picture_of
+from cxreport.data.images import ImageFormat, Inspected, Picture, picture_in, picture_of
 from cxreport.data.pixels import MAX_PIXELS
 from cxreport.errors import UserError
 from cxreport.study import PROJECTIONS
@@ -63,9 +63,11 @@ class IsolatedReader:
     ) -> None:
         self.close()
 
-    def inspect(self, path: Path | str, *, max_side: int | None = None) -> Inspected:
+    def inspect(
+        self, path: Path | str, *, max_side: int | None = None, image_format: ImageFormat = "png"
+    ) -> Inspected:
         """The same as :func:`cxreport.data.images.inspect`; UserError also for a crash or a broken limit."""
-        return self.picture(path, max_side=max_side).inspected()
+        return self.picture(path, max_side=max_side).inspected(image_format)
 
     def inspect_bytes(self, content: bytes, name: str, *, max_side: int | None = None) -> Inspected:
         """The same for the bytes of a file, such as an upload, which sentences call `name`."""
@@ -96,7 +98,9 @@ class IsolatedReader:
                 self.close()
                 self._start()
             worker = self._worker
-            assert worker is not None and worker.stdin is not None and worker.stdout is not None
+            assert worker is not None
+            assert worker.stdin is not None
+            assert worker.stdout is not None
             try:
                 with _Deadline(worker, self.limits.seconds) as deadline:
                     _send(worker.stdin, request | {"bytes": len(content)}, content)
@@ -116,10 +120,10 @@ class IsolatedReader:
         environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
         environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "cxreport.data.isolation", str(self.limits.memory), str(self.limits.seconds)]
+        limits = [str(self.limits.memory), str(self.limits.seconds)]
         try:
             self._worker = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "cxreport.data.isolation", *limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -192,7 +196,9 @@ def _receive(pipe: BinaryIO | Any) -> dict[str, Any]:
 def _picture(answer: dict[str, Any], pipe: BinaryIO | Any, name: str, limits: Limits) -> Picture:
     """The picture of an answer, believed only as far as it can be checked."""
     if answer.get("memory"):
-        raise UserError(f"{name} needs more than {limits.memory >> 20} MiB of memory to be read; shrink it first.")
+        raise UserError(
+            f"{name} needs more than {limits.memory >> 20} MiB of memory to be read; shrink it first."
+        )
     if "error" in answer:
         raise UserError(_printable(answer["error"]))
     width, height = int(answer["width"]), int(answer["height"])
@@ -212,7 +218,7 @@ def _printable(text: str) -> str:
 
 def _failure(name: str, status: int, timed_out: bool, limits: Limits) -> str:
     if timed_out or status == -getattr(signal, "SIGXCPU", 0):
-        return f"{name} could not be read within {limits.seconds:g} s; it is damaged or too large, export it again."
+        return f"{name} takes more than {limits.seconds:g} s to read; it is damaged or too large."
     return f"{name} makes the reader of its format crash, so it is damaged; export it again."
 
 
@@ -248,8 +254,9 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], me
     except MemoryError:
         return {"memory": True}, memoryview(b"")
     height, width = picture.grey.shape
-    header = {"width": width, "height": height, "projection": picture.projection, "warnings": picture.warnings}
-    return header, memoryview(np.ascontiguousarray(picture.grey)).cast("B")
+    header = {"width": width, "height": height}
+    header |= {"projection": picture.projection, "warnings": picture.warnings}
+    return header, np.ascontiguousarray(picture.grey).data.cast("B")
 
 
 def _limit(memory: int) -> None:
@@ -258,7 +265,13 @@ def _limit(memory: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    limits = {"RLIMIT_AS": memory, "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0, "RLIMIT_NOFILE": 64}
+    limits = {
+        "RLIMIT_AS": memory,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_NPROC": 0,
+        "RLIMIT_NOFILE": 64,
+    }
     for kind, most in limits.items():
         with contextlib.suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, kind), (most, most))

@@ -16,7 +16,7 @@ import torch
 from cxreport import DISCLAIMER
 from cxreport.data.batch import loader
 from cxreport.data.exclusions import Exclusions
-from cxreport.data.images import inspect
+from cxreport.data.isolation import IsolatedReader
 from cxreport.data.store import PreparedDataset
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
@@ -117,7 +117,8 @@ def draft_files(
     """Draft for PNG, JPEG or DICOM files, and for all files in the folders among `paths`.
 
     Study ids are ``input-<position>-<start of the SHA-256 of the file>``. An image of unknown projection
-    counts as frontal. A file that cannot be read is left out and listed; UserError when none can.
+    counts as frontal. Files are decoded in a process of their own, for they may come from anybody. A file
+    that cannot be read is left out and listed; UserError when none can.
     """
     files = [file for path in paths for file in _files_in(path)]
     data = recipe.data.model_copy(update={"workers": 0})  # a batch at a time is too little to share out
@@ -125,13 +126,14 @@ def draft_files(
     result = FileDrafts([], {})
     progress = progress or _no_progress
     size = recipe.decoding.batch_size
-    for start in range(0, len(files), size):
-        batch = list(_readable(files[start : start + size], start, result))
-        for drafts in _drafts(generator, recipe, batch):
-            result.records.extend(
-                _record(study, draft, recipe.data) for study, draft in zip(batch, drafts, strict=True)
-            )
-        progress("drafts", min(start + size, len(files)), len(files))
+    with IsolatedReader() as reader:
+        for start in range(0, len(files), size):
+            batch = list(_readable(reader, files[start : start + size], start, result))
+            for drafts in _drafts(generator, recipe, batch):
+                result.records.extend(
+                    _record(study, draft, recipe.data) for study, draft in zip(batch, drafts, strict=True)
+                )
+            progress("drafts", min(start + size, len(files)), len(files))
     if not result.records:
         first = result.exclusions.items[0].detail
         raise UserError(first if len(files) == 1 else f"None of the {len(files)} files can be read; {first}")
@@ -249,11 +251,13 @@ def _files_in(path: Path) -> list[Path]:
     return files
 
 
-def _readable(files: Sequence[Path], before: int, result: FileDrafts) -> Iterator[Study]:
+def _readable(
+    reader: IsolatedReader, files: Sequence[Path], before: int, result: FileDrafts
+) -> Iterator[Study]:
     """The files as studies of one view; those that cannot be read go to ``result.exclusions``."""
     for position, file in enumerate(files, start=before + 1):
         try:
-            image = inspect(file)
+            image = reader.inspect(file)
         except UserError as error:
             result.exclusions.add(str(file), "unreadable image", str(error))
             continue
