@@ -103,9 +103,8 @@ def make_plan(
     if split == "official":
         splits = _official(listed, release.exclusions)
     else:
-        splits = by_patient(
-            listed.patients, seed, shares, notes=binding_notes(listed.notes), labels=listed.labels
-        )
+        labels = listed.labels if any(listed.labels.values()) else None
+        splits = by_patient(listed.patients, seed, shares, notes=binding_notes(listed.notes), labels=labels)
     return Plan(spool, _shards(listed, splits), split, _shared_patients(listed, splits))
 
 

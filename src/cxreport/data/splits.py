@@ -9,9 +9,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from cxreport.errors import UserError
 from cxreport.study import SPLITS, Split
 
-LONG_WORDS = 12
-"""A text of at least so many words is long: few reports agree by chance."""
-RARE_STUDIES = 10
+LONG_WORDS = 50
+"""A text of at least so many words is long. In the official split of IU X-ray the longest text that stands on
+two sides, a template of a normal chest, has 48."""
+RARE_STUDIES = 5
 """A text of at most so many studies is rare; templates of normal reports are not."""
 SHARES = (0.7, 0.1, 0.2)
 """Train, val and test shares when nothing else is asked for (R2Gen's for IU X-ray)."""
@@ -48,14 +49,19 @@ def by_patient(
 ) -> dict[str, Split]:
     """Split of every study, from a hash of its patient.
 
+    Without `labels`, a patient who shares no note keeps the split when others are added, and the shares
+    are met on average. With `labels`, the shares are also met for the studies of every label, rarest
+    label first, and added patients may change the split of others.
+
     Args:
         patient_ids: study id -> patient id.
         seed: another seed gives another split.
-        shares: of train, val and test; each in [0, 1], summing to 1. They are met on average.
+        shares: of train, val and test; each in [0, 1], summing to 1.
         notes: study id -> text of its report where texts may be shared; studies with the same text, and
             with them all studies of their patients, get the same split. Blank texts bind nothing.
+        labels: study id -> names of what it shows.
 
-    A patient who shares no note keeps the split when others are added. Raises UserError for bad shares.
+    Raises UserError for bad shares.
     """
     train, val = _thresholds(shares)
     groups = _Groups()
@@ -64,15 +70,48 @@ def by_patient(
         note = " ".join((notes or {}).get(study, "").split()).lower()
         if note:
             groups.join(("study", study), ("note", note))
-    smallest: dict[Hashable, str] = {}
-    for study, patient in patient_ids.items():
-        group = groups.find(("study", study))
-        smallest[group] = min(patient, smallest.get(group, patient))
-    splits: dict[str, Split] = {}
+    members: dict[Hashable, list[str]] = {}
     for study in patient_ids:
-        place = _fraction(seed, smallest[groups.find(("study", study))])
-        splits[study] = "train" if place < train else "val" if place < val else "test"
-    return splits
+        members.setdefault(groups.find(("study", study)), []).append(study)
+    studies = {min(patient_ids[study] for study in group): group for group in members.values()}
+    if labels is None:
+        places = {patient: _fraction(seed, patient) for patient in studies}
+    else:
+        shown = {patient: {label for s in group for label in labels[s]} for patient, group in studies.items()}
+        places = stratified_places(shown, seed, {patient: len(group) for patient, group in studies.items()})
+    splits: dict[str, Split] = {}
+    for patient, group in studies.items():
+        place = places[patient]
+        split: Split = "train" if place < train else "val" if place < val else "test"
+        splits.update(dict.fromkeys(group, split))
+    return {study: splits[study] for study in patient_ids}
+
+
+def stratified_places(
+    labels: Mapping[str, Iterable[str]], seed: int, weights: Mapping[str, int] | None = None
+) -> dict[str, float]:
+    """A place in [0, 1) for every key, so that any interval holds its share of every stratum.
+
+    The stratum of a key is the rarest of its labels. Within one, the keys stand in an order drawn from
+    `seed`, spaced by their `weights` (1 each where None) from a start drawn from `seed`: systematic
+    sampling. So the first tenth of all places holds a tenth of every stratum, within one, and contains the
+    first hundredth.
+    """
+    counts = Counter(label for shown in labels.values() for label in set(shown))
+    strata: dict[str, list[str]] = {}
+    for key, shown in labels.items():
+        rarest = min(set(shown), key=lambda label: (counts[label], label), default="")
+        strata.setdefault(rarest, []).append(key)
+    places: dict[str, float] = {}
+    for name, keys in strata.items():
+        keys.sort(key=lambda key: _fraction(seed, f"order:{key}"))
+        weight = [1 if weights is None else weights[key] for key in keys]
+        start = _fraction(seed, f"start:{name}")
+        before = 0
+        for key, own in zip(keys, weight, strict=True):
+            places[key] = (before + start * own) / sum(weight)
+            before += own
+    return places
 
 
 def _thresholds(shares: Sequence[float]) -> tuple[float, float]:

@@ -222,6 +222,12 @@ class Studies(Sequence[Study]):
         """All reports, without reading an image."""
         return [Report(**report) for report in self._dataset.select_columns("report")["report"]]
 
+    @property
+    def labels(self) -> list[dict[str, int]]:
+        """All labels, without reading an image."""
+        column = self._dataset.select_columns("labels")["labels"]
+        return [{label["name"]: label["value"] for label in labels} for labels in column]
+
 
 class _SplitWriter:
     """One split as a row of shards of at most about :data:`SHARD_BYTES`."""
