@@ -159,25 +159,27 @@ def _read_archive(archive: Path) -> Iterator[OpeniReport]:
                     )
                 stream = tar.extractfile(member)
                 if stream is not None:
-                    yield _read_report(stream.read(), where)
+                    yield read_report(stream.read(), where)
 
 
-def _read_report(content: bytes, where: str) -> OpeniReport:
+def read_report(content: bytes, where: str) -> OpeniReport:
+    """The report in the XML `content`; `where` names it in errors.
+
+    Raises UserError for XML with a document type or entities (they could grow without bound), or none.
+    """
     try:
         text = content.decode("utf-8")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise UserError(
-                f"{where} declares a document type or entities, which no report has; name another --archive."
+                f"{where} declares a document type or entities, which no report has; fetch it again."
             )
         root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(
-            f"{where} is not XML in UTF-8 ({error}); fetch the archive again or name another --archive."
-        ) from error
+        raise UserError(f"{where} is not XML in UTF-8 ({error}); fetch it again.") from error
     identity = root.find("uId")
     study_id = identity.get("id", "") if identity is not None else ""
     if not _STUDY_ID.fullmatch(study_id):
-        raise UserError(f"{where} has no id such as CXR2384 in its element uId; name another --archive.")
+        raise UserError(f"{where} has no id such as CXR2384 in its element uId; fetch it again.")
     sections = {element.get("Label", "").lower(): _words(element) for element in root.iter("AbstractText")}
     return OpeniReport(
         study_id=study_id,
