@@ -13,12 +13,16 @@ import typer
 from cxreport import DISCLAIMER
 
 if TYPE_CHECKING:
+    from cxreport.data.check import Checked
     from cxreport.data.exclusions import Exclusions
     from cxreport.data.store import PreparedDataset
     from cxreport.generators.drafting import FileDrafts
 
 LISTED = 10
 """So many excluded items are listed; the rest is counted."""
+
+SHOWN = 3
+"""So many cases of a check stand in its table; ``--json`` has all."""
 
 UNLIMITED = 1000
 """Columns of a stdout that is no terminal."""
@@ -111,6 +115,17 @@ def print_drafts(drafts: FileDrafts) -> None:
         for warning in drafts.warnings.get(record["study_id"], ()):
             typer.echo(f"  Warning: {warning}", err=True)
     typer.echo(DISCLAIMER)
+
+
+def print_checks(checked: Checked) -> None:
+    """The checks of a dataset as a table on stdout, with the first cases of each, and the verdict."""
+    rows = []
+    for row in checked.rows:
+        cases = "; ".join(row.found[:SHOWN]) + ("; ..." if len(row.found) > SHOWN else "")
+        rows.append((row.name, row.level if row.found else "", str(len(row.found)), cases))
+    _print_table(("check", "kind", "count", "cases"), rows)
+    verdict = "clean" if checked.clean else "not clean"
+    typer.echo(f"{checked.dataset.path}: {checked.studies} studies, {checked.images} images: {verdict}")
 
 
 def print_json(tree: dict[str, Any]) -> None:

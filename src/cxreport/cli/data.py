@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxreport.cli.common import SEEDS, OutFolder, import_app
+from cxreport.cli.common import SEEDS, AsJson, OutFolder, data_app, import_app, output
 from cxreport.errors import UserError
-from cxreport.terminal import bars, tell_dataset
+from cxreport.terminal import bars, print_checks, print_json, tell_dataset
 
 if TYPE_CHECKING:
     from cxreport.data.sources import Release
@@ -140,3 +140,44 @@ def import_folder(
             workers=workers,
         ),
     )
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    as_json: AsJson = False,
+    workers: Workers = None,
+) -> None:
+    """Look for leaks between splits and other faults; exit status 0 when clean, 1 when not."""
+    from cxreport.data.check import check_dataset
+    from cxreport.data.store import PreparedDataset
+
+    dataset = PreparedDataset.open(folder)
+    with bars() as bar:
+        checked = check_dataset(dataset, workers=workers, progress=bar)
+    if as_json:
+        print_json(checked.as_json())
+    else:
+        print_checks(checked)
+    if not checked.clean:
+        raise typer.Exit(1)
+
+
+@data_app.command("subset")
+def data_subset(
+    folder: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    fraction: Annotated[float, typer.Option(help="Share of the split, such as 0.01 or 0.1.")],
+    out: Annotated[Path, typer.Option(help="JSON file of ids to write.")],
+    split: Annotated[str, typer.Option(help="Split to take from.")] = "train",
+    seed: Annotated[int, typer.Option(help="The same seed nests: 1 % lies inside 10 %.", **SEEDS)] = 9223,
+) -> None:
+    """Write the ids of a part of a split that has the same share of every label."""
+    from cxreport.data.store import PreparedDataset
+    from cxreport.data.subsets import write_subset
+
+    dataset = PreparedDataset.open(folder)
+    with output(out):
+        subset = write_subset(dataset, out, fraction=fraction, seed=seed, split=split)
+    if subset["stratified_by"] is None:
+        typer.echo("No study has a label, so the subset is a plain random one.", err=True)
+    typer.echo(f"{out}: {subset['count']} of the {split} split; sha256 {subset['sha256'][:12]}")

@@ -11,12 +11,17 @@ contrast all but one; turned by 1 degree all; cut by 1 % at each edge 96 %, by 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
+
+Key = TypeVar("Key", bound=Hashable)
 
 SIDE = 128
 """Pixels of the square picture that is compared."""
@@ -25,6 +30,7 @@ MAX_DISTANCE = 56
 MIN_DETAIL = 0.55
 """Two pictures are the same from this correlation of their detail on."""
 
+HASH_BYTES = 32
 _HASH_SIDE = 64
 _FREQUENCIES = 16
 _BITS = _FREQUENCIES**2 - 1
@@ -57,10 +63,30 @@ def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
+def same_pictures(
+    groups: Mapping[str, Sequence[tuple[Key, bytes]]], detail_of: Callable[[Key], NDArray[np.float32]]
+) -> Iterator[tuple[Key, Key]]:
+    """Pairs of near-identical pictures in two of the `groups`, the one of the earlier group first.
+
+    Args:
+        groups: by name, the pictures as (key, perceptual hash of 32 bytes).
+        detail_of: the :func:`detail` of a key's picture; asked for candidates only.
+    """
+    details = lru_cache(maxsize=1024)(detail_of)
+    for first, second in combinations(groups.values(), 2):
+        packed = [
+            np.frombuffer(b"".join(own for _, own in group), np.uint8).reshape(-1, HASH_BYTES)
+            for group in (first, second)
+        ]
+        for i, j in candidates(packed[0], packed[1]):
+            if float(details(first[i][0]) @ details(second[j][0])) >= MIN_DETAIL:
+                yield first[i][0], second[j][0]
+
+
 def candidates(
     first: NDArray[np.uint8], second: NDArray[np.uint8], most: int = MAX_DISTANCE
 ) -> Iterator[tuple[int, int]]:
-    """All (i, j) where hash i of `first` (n, 32) and hash j of `second` (m, 32) differ in at most `most` bits.
+    """All (i, j) where hash i of `first` (n, 32) and j of `second` (m, 32) differ in at most `most` bits.
 
     Every pair is compared, none is missed: the bits as -1 and 1 make it a product of matrices, which takes
     about half a minute on two cores for 100,000 images split 70 / 10 / 20. Memory stays below 200 MiB plus

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cxreport.data.images import ImageFormat, inspect
+from cxreport.data.hashing import SIDE, perceptual_hash
+from cxreport.data.images import ImageFormat, decode, inspect
 from cxreport.data.sources import ImageFile
 from cxreport.errors import UserError
 from cxreport.study import View
@@ -19,21 +20,26 @@ IMAGE_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class ImageTask:
-    """An image and how it is stored."""
+    """An image, how it is stored, and whether its perceptual hash is wanted."""
 
     image: ImageFile
     max_side: int | None = None
     image_format: ImageFormat = "png"
+    hashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """The view, or why there is none: ``reason`` can be counted, ``detail`` is a sentence."""
+    """The view, or why there is none: ``reason`` can be counted, ``detail`` is a sentence.
+
+    ``hash`` is the perceptual hash in hex where it was wanted.
+    """
 
     view: View | None
     reason: str = ""
     detail: str = ""
     warnings: tuple[str, ...] = ()
+    hash: str = ""
 
 
 def read(task: ImageTask) -> ReadImage:
@@ -50,7 +56,8 @@ def read(task: ImageTask) -> ReadImage:
     view = picture.view
     if task.image.projection is not None:
         view = View(view.image, view.width, view.height, task.image.projection)
-    return ReadImage(view, warnings=tuple(f"{name}: {warning}" for warning in picture.warnings))
+    found = perceptual_hash(decode(view, SIDE)).tobytes().hex() if task.hashed else ""
+    return ReadImage(view, warnings=tuple(f"{name}: {warning}" for warning in picture.warnings), hash=found)
 
 
 def died(task: ImageTask) -> ReadImage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,25 @@ class Shard:
         self._rows, self._row_bytes = [], 0
 
 
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, one record batch in memory at a time."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            for place in range(batch.num_rows):
+                yield batch.slice(place, 1).to_pylist()[0]
+
+
+def read_row(path: Path, place: int) -> dict[str, Any]:
+    """Row number `place` of a shard."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            if place < batch.num_rows:
+                row: dict[str, Any] = batch.slice(place, 1).to_pylist()[0]
+                return row
+            place -= batch.num_rows
+    raise IndexError(f"{path} has no row {place}")
+
+
 def shard_name(number: int) -> str:
     """File name of shard `number` of a split."""
     return f"data-{number:05d}.arrow"
@@ -75,12 +94,11 @@ def finish_split(
 ) -> dict[str, Any]:
     """Make `folder` with its files `shards` a Hugging Face dataset.
 
-    Returns what ``dataset.json`` says of the split: ``count``, ``ids_sha256`` and ``content_sha256``, the
-    SHA-256 of the rows' digests joined by newlines.
+    Returns what ``dataset.json`` says of the split: ``count``, ``ids_sha256`` and ``content_sha256``.
     """
     from datasets import Features
 
-    content = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    content = content_sha256(digests)
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in shards],
         "_fingerprint": content[:16],
@@ -102,6 +120,11 @@ def digest_of(row: Mapping[str, Any]) -> str:
     views = [{**view, "image": digest} for view, digest in zip(row["views"], images, strict=True)]
     text = json.dumps({**row, "views": views, "patient_id": None}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_sha256(digests: Sequence[str]) -> str:
+    """SHA-256 of a split: of the digests of its rows, joined by newlines."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -212,6 +212,13 @@ class Studies(Sequence[Study]):
         """The studies at `indices`, in that order, still on disk."""
         return Studies(self._dataset.select(list(indices), keep_in_memory=True))
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of :data:`cxreport.data.rows.SCHEMA` as they lie on disk, one at a time."""
+        try:
+            yield from self._dataset
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise UserError(f"A split cannot be read ({_first_line(error)}); prepare it again.") from None
+
     @property
     def study_ids(self) -> list[str]:
         """All study ids, without reading an image."""
