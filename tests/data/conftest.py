@@ -50,3 +50,9 @@ def png(tmp_path: Path, gradient: np.ndarray) -> Path:
     path = tmp_path / "gradient.png"
     Image.fromarray(gradient).save(path)
     return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test writes its DICOM file."""
+    return tmp_path / "scan.dcm"

@@ -133,7 +133,7 @@ def _private_failures(name: str, what: str) -> Iterator[None]:
     """Replace whatever pydicom or a codec says by a sentence of ours: it may quote the header.
 
     Its warnings and log lines are held back for the same reason. Codec plugins raise exceptions of any
-    class on hostile bytes, hence the wide net.
+    class on hostile bytes, pylibjpeg-rle even one that is no Exception (a panic), hence the wide net.
     """
     logger = logging.getLogger("pydicom")
     was_disabled, logger.disabled = logger.disabled, True
@@ -141,9 +141,9 @@ def _private_failures(name: str, what: str) -> Iterator[None]:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise UserError(f"{name} {what} ({type(error).__name__}); export it again.") from None
     finally:
         logger.disabled = was_disabled

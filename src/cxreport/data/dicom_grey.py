@@ -200,7 +200,7 @@ class _LookUp:
         data = item["LUTData"].value
         if isinstance(data, bytes):
             packed = bits <= 8 and len(data) < 2 * count
-            order = "<" if item.is_little_endian is not False else ">"
+            order = ">" if item.original_encoding[1] is False else "<"
             entries = np.frombuffer(data, "u1" if packed else order + "u2", count=count)
         else:
             entries = np.atleast_1d(np.asarray(data)) % 2**16
