@@ -64,7 +64,7 @@ def by_patient(
     Raises UserError for bad shares.
     """
     train, val = _thresholds(shares)
-    groups = _Groups()
+    groups = Groups()
     for study, patient in patient_ids.items():
         groups.join(("study", study), ("patient", patient))
         note = " ".join((notes or {}).get(study, "").split()).lower()
@@ -129,13 +129,14 @@ def _fraction(seed: int, text: str) -> float:
     return int.from_bytes(digest[:7]) / 2**56
 
 
-class _Groups:
-    """Union-find over hashable members."""
+class Groups:
+    """Union-find over hashable members: what is joined, directly or through others, has one root."""
 
     def __init__(self) -> None:
         self._parents: dict[Hashable, Hashable] = {}
 
     def find(self, member: Hashable) -> Hashable:
+        """The root of what `member` is joined with."""
         root = self._parents.setdefault(member, member)
         while root != self._parents[root]:
             root = self._parents[root]
@@ -144,4 +145,5 @@ class _Groups:
         return root
 
     def join(self, one: Hashable, other: Hashable) -> None:
+        """Put the two, and all that is joined with either, under one root."""
         self._parents[self.find(one)] = self.find(other)
