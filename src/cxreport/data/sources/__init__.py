@@ -19,8 +19,8 @@ from cxreport.study import Finding, Projection, Report, Split
 class ImageFile:
     """One image of a study, still on disk.
 
-    ``path`` lies inside the release's root. ``name`` is what messages and ``dataset.json`` call it; it names no
-    patient. ``projection`` is None where the release does not say; the file's own header then decides.
+    ``path`` lies inside the release's root. ``name`` is what messages and ``dataset.json`` call it; it names
+    no patient. ``projection`` is None where the release does not say; the file's own header then decides.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class StudyRecord:
     study_id: str
     patient_id: str
     images: tuple[ImageFile, ...]
-    report: Report = Report()
+    report: Report = field(default_factory=Report)
     split: Split | None = None
     labels: dict[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] | None = None
@@ -50,7 +50,7 @@ class StudyRecord:
 class Release:
     """What a source found under its root.
 
-    ``options`` (JSON-like) holds every choice that decided the records, such as the sectioner and its version.
+    ``options`` (JSON-like) holds every choice that decided the records, such as the sectioner's version.
     ``exclusions`` may grow while ``records`` is read. ``warnings`` are sentences that the user must see.
     """
 
