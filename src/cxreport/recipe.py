@@ -65,7 +65,11 @@ class DataOptions(_Options):
     """De-identification marks (``XXXX``, ``___``) before cleaning: left to the cleaner, turned into the
     one word ``XXXX``, or removed. ``clean`` makes one word of both; a ``legacy`` cleaner does what it did."""
     augment: bool = True
-    """Random shift, zoom, rotation and contrast in training. Never a flip: it would move the heart."""
+    """Random changes of the images in training, as ``augmentation`` says."""
+    augmentation: Literal["small", "legacy-r2gen"] = "small"
+    """``small``: shift, zoom, rotation, contrast and brightness; never a flip, which would move the heart.
+    ``legacy-r2gen``: R2Gen's random crop and horizontal flip. The flip swaps left and right, so that every
+    report which names a side becomes false for half of its images; only to reproduce published numbers."""
     workers: int = Field(0, ge=0, le=64)
     """Loader processes. 0 decodes in the main process and keeps decoded images in memory."""
 

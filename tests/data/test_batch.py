@@ -129,6 +129,32 @@ def test_augmentation_shifts_by_at_most_a_twentieth_of_the_side():
     assert offsets.max() > 3.5
 
 
+def test_published_augmentation_crops_and_flips_half_of_the_views(make_study):
+    """A view of 40 x 80 pixels at size 224 is 256 x 512 before the crop; columns tell where it lies."""
+    ramp = np.tile(np.arange(80, dtype=np.uint8), (40, 1))
+    study = replace(make_study(1), views=(view_of(ramp), view_of(ramp.T.copy())))
+    options = DataOptions(image_size=224, augmentation="legacy-r2gen")
+    images = StudyImages([study] * 60, options, augment=True, seed=4)
+    flipped, starts = 0, set()
+    for index in range(60):
+        wide, tall = images[index].images[:, 0]
+        assert wide.shape == tall.shape == (224, 224)
+        steps = wide[100].diff()
+        assert (steps >= -1e-6).all() or (steps <= 1e-6).all()
+        flipped += int(steps.sum() < 0)
+        starts.add(round(float(wide[100].min()), 2))
+    assert 15 < flipped < 45
+    assert len(starts) > 20
+    assert torch.equal(images[3].images, StudyImages([study] * 60, options, augment=True, seed=4)[3].images)
+    plain = StudyImages([study], options, augment=False, seed=4)[0].images
+    assert torch.equal(plain, StudyImages([study], DataOptions(), augment=False, seed=4)[0].images)
+
+
+def test_a_study_without_images_is_a_sentence(make_study):
+    with pytest.raises(UserError, match="s1 has no image"):
+        StudyImages([replace(make_study(1), views=())], OPTIONS, augment=False, seed=0)[0]
+
+
 def test_validation_is_plain_whatever_the_recipe_says(make_study):
     studies = [make_study(0)]
     plain = StudyImages(studies, OPTIONS, augment=False, seed=0)[0].images
@@ -144,7 +170,7 @@ def test_validation_is_plain_whatever_the_recipe_says(make_study):
 def test_decoded_images_are_kept(make_study, monkeypatch):
     calls = []
     real = batch_module.decode
-    monkeypatch.setattr(batch_module, "decode", lambda view, size: calls.append(1) or real(view, size))
+    monkeypatch.setattr(batch_module, "decode", lambda *a, **k: calls.append(1) or real(*a, **k))
     studies = [make_study(i) for i in range(3)]
     images = StudyImages(studies, OPTIONS, augment=True, seed=0)
     first = [images[i].images for i in range(3)]

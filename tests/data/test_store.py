@@ -214,6 +214,13 @@ def test_open_tells_what_is_wrong(tmp_path, three):
         PreparedDataset.open(tmp_path / "binary")
 
 
+def test_a_dataset_without_images_says_so(tmp_path, three):
+    write(three, tmp_path / "out").need_images()
+    text_only = write(three, tmp_path / "text", options={"text_only": True})
+    with pytest.raises(UserError, match="imported with --text-only"):
+        text_only.need_images()
+
+
 def test_missing_and_damaged_splits(tmp_path, make_study):
     out = tmp_path / "out"
     write([make_study(i, split="train" if i % 2 else "val") for i in range(8)], out)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2 import functional as transforms
 
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.images import decode
@@ -24,6 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CACHE_BYTES = 2 * 2**30
 """Decoded images (one byte a pixel) are kept in memory when a whole split needs no more than this."""
 
+_PUBLISHED_RESIZE = 256 / 224
 _SHIFT = 0.05
 _ZOOM = 0.08
 _DEGREES = 5.0
@@ -103,8 +105,8 @@ def chosen_views(study: Study, options: DataOptions) -> list[View]:
 class StudyImages(Dataset[Item]):
     """Map dataset of studies as images and target texts.
 
-    Augmentation (a random shift, zoom, rotation, contrast and brightness for each view, never a flip) is
-    drawn from (seed, epoch, index), so it depends neither on workers nor on where a run was resumed.
+    Augmentation is drawn from (seed, epoch, index), so it depends neither on workers nor on where a run was
+    resumed; see :func:`augmented` and, for ``legacy-r2gen``, :func:`cropped_and_flipped`.
     Decoded images stay in memory when the split needs at most :data:`CACHE_BYTES`; loader processes keep
     nothing, because each would hold its own copy.
     """
@@ -115,7 +117,10 @@ class StudyImages(Dataset[Item]):
         self._augment = augment
         self._seed = seed
         self._epoch = 0
-        most = len(studies) * options.max_views * options.image_size**2
+        self._published = augment and options.augmentation == "legacy-r2gen"
+        side = round(options.image_size * _PUBLISHED_RESIZE) if self._published else options.image_size
+        self._side = side
+        most = len(studies) * options.max_views * side**2
         self._cache: dict[int, _Decoded] | None = {} if options.workers == 0 and most <= CACHE_BYTES else None
 
     def set_epoch(self, epoch: int) -> None:
@@ -127,9 +132,12 @@ class StudyImages(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         decoded = self._decoded(index)
-        pixels = decoded.pixels.float().div_(255)
-        if self._augment:
-            rng = np.random.default_rng((self._seed, self._epoch, index))
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        views = decoded.views
+        if self._published:
+            views = [cropped_and_flipped(view, self._options.image_size, rng) for view in views]
+        pixels = torch.stack(views).float().div_(255)
+        if self._augment and not self._published:
             pixels = augmented(pixels, rng)
         return Item(normalised(pixels), decoded.study_id, decoded.report, decoded.findings)
 
@@ -137,10 +145,13 @@ class StudyImages(Dataset[Item]):
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         study = self._studies[index]
-        views = [decode(view, self._options.image_size) for view in chosen_views(study, self._options)]
+        chosen = chosen_views(study, self._options)
+        if not chosen:
+            raise UserError(f"Study {study.study_id} has no image; import it again with its images.")
+        views = [torch.from_numpy(decode(view, self._side, keep_aspect=self._published)) for view in chosen]
         text = target_text(study.report, self._options)
         findings = None if study.findings is None else sided_kinds(study.findings)
-        decoded = _Decoded(torch.from_numpy(np.stack(views)), study.study_id, text, findings)
+        decoded = _Decoded(views, study.study_id, text, findings)
         if self._cache is not None:
             self._cache[index] = decoded
         return decoded
@@ -148,9 +159,9 @@ class StudyImages(Dataset[Item]):
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """``pixels`` (v, H, W) uint8."""
+    """``views`` are (H, W) uint8, square unless cropped later."""
 
-    pixels: Tensor
+    views: list[Tensor]
     study_id: str
     report: str
     findings: frozenset[SidedKind] | None
@@ -160,7 +171,8 @@ def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Shift, zoom, turn and re-expose every view of `pixels` (v, H, W) in [0, 1], each by its own draw.
 
     Up to 5 % shift, 8 % zoom, 5 degrees, 20 % contrast and 0.1 brightness; edge pixels are continued
-    outwards and the result is clipped to [0, 1].
+    outwards and the result is clipped to [0, 1]. Not torchvision's: its random transforms draw from the
+    global generator, and its affine fills what comes in from outside with one grey.
     """
     count = len(pixels)
     shift_x, shift_y, zoom, angle, contrast, brightness = rng.uniform(-1, 1, (6, count))
@@ -176,14 +188,24 @@ def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     return moved.sub_(0.5).mul_(gain).add_(offset + 0.5).clamp_(0, 1)
 
 
+def cropped_and_flipped(view: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """R2Gen's augmentation of one `view` (H, W): a random crop of (size, size), mirrored half of the time.
+
+    The shorter side of `view` should be `size` times 256 / 224. Source: cuhksz-nlp/R2Gen,
+    modules/dataloaders.py (Resize 256, RandomCrop 224, RandomHorizontalFlip).
+    """
+    top, left = (int(rng.integers(side - size + 1)) for side in view.shape)
+    cropped = transforms.crop(view, top, left, size, size)
+    return transforms.horizontal_flip(cropped) if rng.random() < 0.5 else cropped
+
+
 def normalised(pixels: Tensor) -> Tensor:
     """Grey `pixels` (..., H, W) in [0, 1] as three equal channels less ImageNet's mean over its deviation.
 
     Returns (..., 3, H, W) float32.
     """
-    std = torch.tensor(IMAGENET_STD)[:, None, None]
-    mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-    return (pixels.unsqueeze(-3) - mean) / std
+    channels = pixels.unsqueeze(-3).expand(*pixels.shape[:-2], 3, *pixels.shape[-2:])
+    return transforms.normalize(channels, list(IMAGENET_MEAN), list(IMAGENET_STD))
 
 
 def collate(items: Sequence[Item]) -> Batch:

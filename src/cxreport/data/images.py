@@ -133,20 +133,32 @@ def _shrunk(grey: NDArray[np.uint8], max_side: int | None) -> Image.Image:
     return image
 
 
-def decode(view: View, size: int) -> NDArray[np.uint8]:
+def decode(view: View, size: int, *, keep_aspect: bool = False) -> NDArray[np.uint8]:
     """The picture of `view` as (size, size) uint8, antialiased, its aspect ratio not kept.
 
-    Raises UserError when the bytes of the view are damaged.
+    With `keep_aspect` the shorter side has `size` pixels. Raises UserError when the bytes of the view are
+    damaged.
     """
     try:
         with _quiet_pillow(), Image.open(io.BytesIO(view.image), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(f"A view declares {image.width} x {image.height} pixels; prepare it again.")
-            image.draft("L", (size, size))
-            grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            short = min(image.size)
+            width, height = (size * side // short if keep_aspect else size for side in image.size)
+            image.draft("L", (width, height))
+            grey = _resized(image.convert("L"), width, height)
     except (*_DAMAGE, Image.DecompressionBombError):
         raise UserError("A view of the dataset is damaged; prepare the dataset again.") from None
     return np.array(grey)
+
+
+def square_of(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """What :func:`decode` gives for a PNG view with the pixels `grey` (H, W)."""
+    return np.array(_resized(Image.fromarray(grey), size, size))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
 def _grey_of(file: BinaryIO, name: str) -> NDArray[np.uint8]:

@@ -8,12 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxreport.data.hashing import SIDE, perceptual_hash
-from cxreport.data.images import ImageFormat, decode, inspect
+from cxreport.data.images import ImageFormat, decode, picture_in, square_of, view_of
 from cxreport.data.sources import ImageFile
 from cxreport.errors import UserError
 from cxreport.study import View
 
+try:
+    import resource
+except ImportError:
+    resource = None  # type: ignore[assignment]
+
+WORKER_BYTES = 8 * 2**30
+"""Address space of a worker; an image of the most pixels that are read needs less than half."""
 IMAGE_SECONDS = 120
 """A worker that needs longer for one image is killed."""
 
@@ -46,18 +56,24 @@ def read(task: ImageTask) -> ReadImage:
     """Decode, shrink and encode one image."""
     path, name = task.image.path, task.image.name
     try:
-        with _time_limit():
-            picture = inspect(path, max_side=task.max_side, image_format=task.image_format)
+        with _limited():
+            picture = picture_in(path, max_side=task.max_side)
+            view = view_of(
+                picture.grey, task.image.projection or picture.projection, image_format=task.image_format
+            )
+            found = _hash(picture.grey, view, task.image_format) if task.hashed else ""
     except UserError as error:
         reason = "unreadable image" if path.is_file() else "no such image file"
         return ReadImage(None, reason, str(error).replace(str(path), name))
     except MemoryError:
         return ReadImage(None, "unreadable image", f"{name} needs more memory than there is.")
-    view = picture.view
-    if task.image.projection is not None:
-        view = View(view.image, view.width, view.height, task.image.projection)
-    found = perceptual_hash(decode(view, SIDE)).tobytes().hex() if task.hashed else ""
     return ReadImage(view, warnings=tuple(f"{name}: {warning}" for warning in picture.warnings), hash=found)
+
+
+def _hash(grey: NDArray[np.uint8], view: View, image_format: ImageFormat) -> str:
+    """The perceptual hash of `view` as it will be read back."""
+    square = square_of(grey, SIDE) if image_format == "png" else decode(view, SIDE)
+    return perceptual_hash(square).tobytes().hex()
 
 
 def died(task: ImageTask) -> ReadImage:
@@ -71,11 +87,14 @@ def died(task: ImageTask) -> ReadImage:
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
-    """Have the system kill this worker when the block takes too long, even inside a codec."""
-    if multiprocessing.parent_process() is None or not hasattr(signal, "alarm"):
+def _limited() -> Iterator[None]:
+    """In a worker process: have the system end it when the block takes too long, even inside a codec, and
+    refuse memory beyond the limit. Where the system cannot (Windows), or in the main process, nothing."""
+    if multiprocessing.parent_process() is None or resource is None:
         yield
         return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, hard))
     signal.alarm(IMAGE_SECONDS)
     try:
         yield

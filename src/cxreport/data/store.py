@@ -182,6 +182,11 @@ class PreparedDataset:
             )
         return Studies(dataset)
 
+    def need_images(self) -> None:
+        """UserError when the dataset was imported without images."""
+        if self.info["options"].get("text_only"):
+            raise UserError(f"{self.path} was imported with --text-only; import it again with its images.")
+
     @property
     def exclusions(self) -> Exclusions:
         """What was left out when the dataset was made."""

@@ -85,6 +85,7 @@ def draft_split(
     interruption. Raises UserError for an absent split, an unwritable `out`, or a model whose
     probabilities are not numbers.
     """
+    dataset.need_images()
     studies = dataset.split(split)
     progress = progress or _no_progress
     unfinished = UnfinishedFile(out, _fingerprint(generator, recipe, dataset, split))

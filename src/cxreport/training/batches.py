@@ -32,6 +32,7 @@ class RunStudies:
 
         Raises UserError when a split is absent or has no report at all.
         """
+        dataset.need_images()
         chosen: dict[str, Studies] = {}
         counts: dict[str, int] = {}
         for split in ("train", "val"):
