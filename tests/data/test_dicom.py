@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import io
 import struct
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -13,13 +13,10 @@ from PIL import Image
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    MediaStorageDirectoryStorage,
-    MPEG2MPML,
     RLELossless,
 )
 
-from cxreport.data.dicom import READ_TAGS, read_dicom
+from cxreport.data.dicom import read_dicom
 from cxreport.data.images import decode, inspect
 from cxreport.errors import UserError
 
@@ -110,6 +107,14 @@ def test_a_compressed_frame_larger_than_the_header_says(path, shared):
         read_dicom(save(dataset, path))
 
 
+def test_a_codec_that_panics(path):
+    """pylibjpeg-rle raises what is no Exception when a segment holds more than the picture."""
+    segment = bytes([129, 0xAA]) * 60
+    frame = struct.pack("<16I", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
+    with pytest.raises(UserError, match=r"cannot be decoded \(RLE Lossless\)"):
+        read_dicom(save(compressed(radiograph(), RLELossless, frame), path))
+
+
 REAL = {
     "RG1_J2KI.dcm": (1841, 1955, "frontal"),
     "c64d5667-a776-4f95-9e21-bfabafb07740.dcm": (1024, 1024, "frontal"),
@@ -136,3 +141,17 @@ def test_a_real_photometric_variant_is_the_negative(shared):
 @pytest.mark.parametrize("name", ["RG3_J2KI.dcm", "RG3_J2KR.dcm"])
 def test_a_real_leg_is_not_a_chest(shared, name):
     assert inspect(shared / "data" / "dicom" / name).warnings == ("its body part is EXTREMITY, not a chest",)
+
+
+def test_the_pixels_of_a_real_negative(shared):
+    """RG1 is MONOCHROME1 of 15 bits with a window of 30000 around 15000, decoded here by Pillow."""
+    file = shared / "data" / "dicom" / "RG1_J2KI.dcm"
+    frame = next(pydicom.encaps.generate_frames(pydicom.dcmread(file).PixelData, number_of_frames=1))
+    with Image.open(io.BytesIO(frame)) as image:
+        stored = np.asarray(image) / 2  # Pillow shows 15 bits as 16
+    expected = 255 - np.clip((stored - 14999.5) / 29999 + 0.5, 0, 1) * 255
+    pixels = read_dicom(file).pixels
+    assert np.abs(pixels - expected).max() <= 1
+    assert (pixels.mean(), np.median(pixels)) == pytest.approx((192.2, 207), abs=0.5)
+    shoulder, lung, spine = pixels[250:350, 150:250], pixels[700:900, 450:600], pixels[1500:1700, 880:960]
+    assert lung.mean() < shoulder.mean() < spine.mean()

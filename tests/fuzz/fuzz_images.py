@@ -1,8 +1,8 @@
 """Seeded byte mutations of DICOM, PNG and JPEG files, each read by the isolated reader.
 
-    python tests/fuzz/fuzz_images.py --mutants 5000 --seed 0 shared/data/dicom shared/data/iu_xray/sample_images
+    python tests/fuzz/fuzz_images.py --mutants 5000 --seed 0 ../shared/data/dicom
 
-Small files made here are always mutated too. A mutant has to be read or refused with a sentence that holds no
+Small files made here are mutated too, unless `--only` is given. A mutant has to be read or refused with a sentence that holds no
 text of the patient, within 5 s and 1 GiB. Crashes, hangs and greed that the worker contained are counted as
 such and their bytes are kept. The same seed gives the same mutants; an interrupted run goes on where it was.
 Exits with 1 when anything but a typed refusal happened.
@@ -49,7 +49,7 @@ Mutation = Callable[[bytearray, random.Random, bytes], None]
 
 
 def small_files() -> dict[str, bytes]:
-    """Radiographs of 48 x 40 pixels in several encodings, whose headers hold :data:`SECRET` in many places."""
+    """Radiographs of 48 x 40 pixels in several encodings, whose headers hold :data:`SECRET` in places."""
     ramp = np.linspace(0, 4095, 1920).round().astype(np.uint16).reshape(40, 48)
     files: dict[str, bytes] = {}
     for name, syntax in (
