@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 from cxreport.data.exclusions import Exclusions
 from cxreport.errors import UserError
@@ -27,6 +27,11 @@ MAX_JSON_BYTES = 2 << 30
 MAX_FIELD = 1 << 20
 """Characters of one field."""
 
+Encoding = Literal["utf-8", "gb18030"]
+"""Of a table; Chinese spreadsheets save GB 18030."""
+
+_CODECS = {"utf-8": "utf-8-sig", "gb18030": "gb18030"}
+
 
 class Row(NamedTuple):
     """The asked fields of a row, stripped, and a name for it in messages, such as ``line 7``."""
@@ -36,16 +41,21 @@ class Row(NamedTuple):
 
 
 def read_csv(
-    path: Path, columns: Sequence[str], left_out: Exclusions, *, optional: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    left_out: Exclusions,
+    *,
+    optional: Sequence[str] = (),
+    encoding: Encoding = "utf-8",
 ) -> Iterator[Row]:
-    """The rows of a CSV in UTF-8 with a header; ``.gz`` is unpacked on the way.
+    """The rows of a CSV with a header; ``.gz`` is unpacked on the way.
 
     An absent `optional` column gives empty fields; an absent one of `columns` is an error that names the
     nearest. A row with the wrong number of fields is counted in `left_out`.
     """
     with _explained(path, "CSV"), _opened(path, MAX_TABLE_BYTES) as binary:
         csv.field_size_limit(MAX_FIELD)
-        file = io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8-sig", newline="")
+        file = io.TextIOWrapper(cast(IO[bytes], binary), encoding=_CODECS[encoding], newline="")
         reader = csv.reader(file, strict=True)
         header = [name.strip() for name in next(reader, [])]
         if not header:
@@ -61,10 +71,10 @@ def read_csv(
                 left_out.add(f"line {reader.line_num}", "wrong number of fields")
 
 
-def header_of(path: Path) -> list[str]:
+def header_of(path: Path, encoding: Encoding = "utf-8") -> list[str]:
     """The names of the columns of a CSV; empty for an empty file."""
     with _explained(path, "CSV"), _opened(path, MAX_TABLE_BYTES) as binary:
-        file = io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8-sig", newline="")
+        file = io.TextIOWrapper(cast(IO[bytes], binary), encoding=_CODECS[encoding], newline="")
         return [name.strip() for name in next(csv.reader(file, strict=True), [])]
 
 
@@ -80,10 +90,11 @@ def place_of(column: str, header: Sequence[str], path: Path) -> int:
     raise UserError(f"{path} has no column {column}; its columns are {', '.join(header)}.{hint}")
 
 
-def read_json(path: Path) -> Any:
-    """The tree of a JSON file; ``NaN`` and infinities become None."""
+def read_json(path: Path, *, keep_nan: bool = False) -> Any:
+    """The tree of a JSON file; ``NaN`` and infinities become None, or numbers with `keep_nan`."""
     with _explained(path, "JSON"), _opened(path, MAX_JSON_BYTES) as file:
-        return _parsed(file.read().decode("utf-8-sig"))
+        text = file.read().decode("utf-8-sig")
+        return json.loads(text) if keep_nan else _parsed(text)
 
 
 def read_json_lines(path: Path, left_out: Exclusions) -> Iterator[dict[str, Any]]:
@@ -158,6 +169,7 @@ def _explained(path: Path, kind: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"Cannot read the {kind} {path}: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
+        codec = error.encoding.upper().removesuffix("-SIG")
+        raise UserError(f"{path} is not {codec} (byte {error.start}); save it as {codec}.") from None
     except (csv.Error, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a {kind} file ({error}).") from None

@@ -20,6 +20,7 @@ CLASSES = "stage_2_detailed_class_info.csv"
 IMAGES = "stage_2_train_images"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 Share = Literal[1, 10, 100]
+SHARES: dict[str, Share] = {"1": 1, "10": 10, "100": 100}
 TRAIN_LISTS: dict[int, tuple[str, ...]] = {
     1: ("train_1.txt",),
     10: ("train_10.txt",),
