@@ -1,4 +1,4 @@
-"""No text of a header may leave: not in errors, warnings, logs or prepared bytes, of whole or damaged files."""
+"""No text of a header may leave: in errors, warnings, logs or prepared bytes, of whole or damaged files."""
 
 from __future__ import annotations
 

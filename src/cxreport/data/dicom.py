@@ -233,10 +233,10 @@ def _stored(dataset: pydicom.Dataset, syntax: UID) -> NDArray[np.number]:
 def _in_place(stored: NDArray[np.integer], allocated: int, bits: int, high: int) -> NDArray[np.integer]:
     """The `bits` up to and including bit `high`, sign extended (PS3.5 8.1.1): others may hold an overlay.
 
-    Left-aligned values are shifted down only where some of them need it: many files have a wrong HighBit.
+    Unsigned values that fit into `bits` are taken as they are, for many files have a wrong HighBit.
     """
-    if not bits - 1 <= high < allocated or (stored.dtype.kind == "u" and int(stored.max()) < 2**bits):
-        high = bits - 1
-    if bits == allocated:
+    if bits == allocated or (stored.dtype.kind == "u" and int(stored.max()) < 2**bits):
         return stored
+    if not bits - 1 <= high < allocated:
+        high = bits - 1
     return (stored << (allocated - high - 1)) >> (allocated - bits)

@@ -128,6 +128,7 @@ class IsolatedReader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
+                pipesize=2**20,
             )
             assert self._worker.stdout is not None
             with _Deadline(self._worker, _START_SECONDS):
