@@ -181,3 +181,20 @@ def data_subset(
     if subset["stratified_by"] is None:
         typer.echo("No study has a label, so the subset is a plain random one.", err=True)
     typer.echo(f"{out}: {subset['count']} of the {split} split; sha256 {subset['sha256'][:12]}")
+
+
+@data_app.command("show")
+def data_show(
+    folder: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    samples: Annotated[int, typer.Option(min=0, max=200, help="Studies to show.")] = 24,
+    seed: Annotated[int, typer.Option(help="Decides which studies are shown.", **SEEDS)] = 9223,
+) -> None:
+    """Write a page of what the dataset holds: counts, labels, lengths, words, some studies."""
+    from cxreport.data.show import write_show
+    from cxreport.data.store import PreparedDataset
+
+    dataset = PreparedDataset.open(folder)
+    with output(out), bars() as bar:
+        write_show(dataset, out, samples=samples, seed=seed, progress=bar)
+    typer.echo(str(out))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import pyarrow as pa
 
 from cxreport.data.exclusions import Exclusions
@@ -56,7 +57,8 @@ def write_dataset(
 
     Raises:
         UserError: `out` is not free or cannot be written (or the disk is full), there is no study, a study
-            has no view or no split, a study id comes twice, or a patient stands in two splits.
+            has no split, or no view although ``options["text_only"]`` is not set, a study id comes twice, or
+            a patient stands in two splits.
     """
     out = Path(out)
     with explained(out):
@@ -65,7 +67,7 @@ def write_dataset(
         partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
         partial.mkdir()
     try:
-        splits = _write_splits(studies, partial, out, progress)
+        splits = _write_splits(studies, partial, out, bool(options.get("text_only")), progress)
         written = sum(split["count"] for split in splits.values())
         left_out = exclusions if exclusions is not None else Exclusions()
         if not written:
@@ -235,6 +237,24 @@ class Studies(Sequence[Study]):
         return [Report(**report) for report in self._dataset.select_columns("report")["report"]]
 
     @property
+    def projections(self) -> list[list[str | None]]:
+        """The projections of every study's views, without copying an image."""
+        tables = self._dataset.select_columns("views").with_format("arrow").iter(batch_size=256)
+        found: list[list[str | None]] = []
+        for table in tables:
+            for chunk in table["views"].chunks:
+                names = chunk.flatten().field("projection").to_pylist()
+                ends = np.cumsum(chunk.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+                found += [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return found
+
+    @property
+    def finding_kinds(self) -> list[list[str] | None]:
+        """The kinds of every study's findings, None where its truth is not known."""
+        column = self._dataset.select_columns("findings")["findings"]
+        return [None if found is None else [finding["kind"] for finding in found] for found in column]
+
+    @property
     def labels(self) -> list[dict[str, int]]:
         """All labels, without reading an image."""
         column = self._dataset.select_columns("labels")["labels"]
@@ -271,12 +291,16 @@ class _SplitWriter:
 
 
 def _write_splits(
-    studies: Iterable[Study], partial: Path, out: Path, progress: Callable[[int], None] | None
+    studies: Iterable[Study],
+    partial: Path,
+    out: Path,
+    text_only: bool,
+    progress: Callable[[int], None] | None,
 ) -> dict[str, dict[str, Any]]:
     """Write every study into its split; returns what ``dataset.json`` says of the splits."""
     writers: dict[str, _SplitWriter] = {}
     try:
-        for count, study in enumerate(_checked(studies), start=1):
+        for count, study in enumerate(_checked(studies, text_only), start=1):
             with explained(out):
                 if study.split not in writers:
                     writers[str(study.split)] = _SplitWriter(partial / str(study.split))
@@ -291,7 +315,7 @@ def _write_splits(
         raise
 
 
-def _checked(studies: Iterable[Study]) -> Iterator[Study]:
+def _checked(studies: Iterable[Study], text_only: bool) -> Iterator[Study]:
     """Pass studies on while they obey the rules of a dataset."""
     seen: set[str] = set()
     split_of_patient: dict[str, str] = {}
@@ -300,7 +324,7 @@ def _checked(studies: Iterable[Study]) -> Iterator[Study]:
             raise UserError(f"A study needs a study id and a patient id (study {study.study_id!r}).")
         if study.study_id in seen:
             raise UserError(f"The study id {study.study_id} comes twice; ids must be unique.")
-        if not study.views:
+        if not study.views and not text_only:
             raise UserError(f"Study {study.study_id} has no view; leave it out and count it.")
         if study.split not in SPLITS:
             raise UserError(f"Study {study.study_id} has the split {study.split!r}, not one of {SPLITS}.")
