@@ -6,23 +6,52 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cxreport.data.text import clean, legacy_iu, target_text
+from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
+from cxreport.data.text import CLEANERS, characters, clean, target_text
 from cxreport.recipe import DataOptions
 from cxreport.study import Report
 
 REPORT_LIKE = st.text(st.sampled_from("abXx_ 0123456789.,:;!?-/'()<+%\n–é\u00ad"), max_size=60)
 
 
-def test_legacy_iu_is_published_code_bit_for_bit(shared):
+@pytest.mark.parametrize(
+    ("cleaner", "column"),
+    [(legacy_iu, "iu"), (legacy_mimic, "mimic_r2gen"), (legacy_r2gengpt, "mimic_r2gengpt")],
+)
+def test_legacy_cleaners_are_published_code_bit_for_bit(shared, cleaner, column):
     golden = json.loads((shared / "golden" / "report_cleaners.json").read_text(encoding="utf-8"))
     cases = golden["real"] + golden["invented"]
     assert len(cases) == 465
-    assert [legacy_iu(case["raw"]) for case in cases] == [case["iu"] for case in cases]
+    assert [cleaner(case["raw"]) for case in cases] == [case[column] for case in cases]
 
 
-def test_legacy_iu_keeps_its_known_faults():
-    assert legacy_iu("") == " ."
-    assert legacy_iu("A nodule of 1.5 cm; left/right: 11. eleven") == "a nodule of 15 cm leftright 1eleven ."
+FAULTS = "A nodule of 1.5 cm;\nleft/right: 11. eleven at 10:45  @T-4"
+
+
+@pytest.mark.parametrize(
+    ("cleaner", "cleaned"),
+    [
+        (legacy_iu, "a nodule of 15 cm\nleftright 1eleven at 1045  t-4"),
+        (legacy_mimic, "a nodule of 15 cm leftright 1eleven at 1045 t-4"),
+        (legacy_r2gengpt, "a nodule of 15 cm leftright : 1eleven at 10 :45 @t-4"),
+    ],
+)
+def test_legacy_cleaners_keep_their_known_faults(cleaner, cleaned):
+    assert cleaner("") == " ."
+    assert cleaner(FAULTS) == f"{cleaned} ."
+
+
+@pytest.mark.parametrize(
+    ("dots", "iu", "mimic"), [(8, "", ""), (9, "1 . ", ""), (256, "1 . ", ""), (257, "1 . ", "1 . ")]
+)
+def test_legacy_cleaners_halve_runs_of_dots_a_fixed_number_of_times(dots, iu, mimic):
+    assert legacy_iu(f"1{'.' * dots} x") == f"{iu}x ."
+    assert legacy_mimic(f"1{'.' * dots} x") == legacy_r2gengpt(f"1{'.' * dots} x") == f"{mimic}x ."
+
+
+@pytest.mark.parametrize("blanks", [64, 65])
+def test_legacy_cleaners_halve_runs_of_blanks_six_times(blanks):
+    assert legacy_mimic(f"a{' ' * blanks}b") == f"a{' ' * (1 + (blanks > 64))}b ."
 
 
 @pytest.mark.parametrize(
@@ -46,6 +75,7 @@ def test_legacy_iu_keeps_its_known_faults():
         ("About 50% of the left lung", "about 50 % of the left lung ."),
         ("wrapped\nline", "wrapped line ."),
         ("心影不大。双肺清晰。", "心影不大 . 双肺清晰 ."),
+        ("T-12, left > right; ≥ 5 x 3 mm.", "t-12 left > right . ≥ 5 x 3 mm ."),
     ],
 )
 def test_clean(raw, cleaned):
@@ -79,6 +109,68 @@ def test_cleaning_real_reports_loses_no_number(shared):
     assert set(decimals) <= words
 
 
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("心影不大。双肺纹理清晰。", "心 影 不 大 . 双 肺 纹 理 清 晰 ."),
+        ("右肺见约１．５cm结节，10：45。", "右 肺 见 约 1.5 cm 结 节 10:45 ."),
+        ("双肺 纹理 增多", "双 肺 纹 理 增 多 ."),
+        ("左侧＞右侧；T12椎体", "左 侧 > 右 侧 . t12 椎 体 ."),
+        ("Clear lungs, 1.5 cm.", "clear lungs 1.5 cm ."),
+        ("，。", ""),
+    ],
+)
+def test_chinese_characters_are_words(raw, cleaned):
+    assert characters(raw) == cleaned
+
+
+@given(
+    st.one_of(st.text(max_size=60), st.text(st.sampled_from("左肺 ab1.5，。：-１．（）x_〇"), max_size=40))
+)
+def test_characters_twice_changes_nothing(text):
+    once = characters(text)
+    assert characters(once) == once
+    assert all(len(word) == 1 or not any("\u4e00" <= c <= "\u9fff" for c in word) for word in once.split())
+
+
+KEPT = (
+    "left",
+    "right",
+    "bilateral",
+    "1.5",
+    "0.8",
+    "10:45",
+    "t-12",
+    "post-operative",
+    "left-sided",
+    "12/03/2011",
+)
+SEPARATORS = (" ", ", ", ". ", "; ", "\n", " (", ") ", "  ", ": ", ' "', " - ")
+
+
+@given(st.lists(st.tuples(st.sampled_from(SEPARATORS), st.sampled_from(KEPT)), min_size=1, max_size=12))
+@example([(". ", "1.5"), (") ", "left")])
+def test_clean_loses_no_side_decimal_time_or_hyphen(parts):
+    text = "The " + "".join(separator + word.upper() for separator, word in parts) + "."
+    assert [word for word in clean(text).split() if word in KEPT] == [word for _, word in parts]
+
+
+@pytest.mark.parametrize("cleaner", sorted(CLEANERS))
+@given(text=st.one_of(st.text(max_size=80), REPORT_LIKE))
+def test_no_cleaner_raises(cleaner, text):
+    assert isinstance(CLEANERS[cleaner](text), str)
+
+
+@pytest.mark.parametrize(
+    "piece", ["1. ", "a.", "x", "_", "- ", "1.5", "((", ". -", ") 1", "a.b.", "xxx", "左1"]
+)
+@pytest.mark.parametrize("cleaner", sorted(CLEANERS))
+def test_long_texts_take_a_pass(cleaner, piece):
+    """Were a step to go over the whole text again for every piece, this would not end."""
+    text = piece * 50_000
+    assert len(CLEANERS[cleaner](text)) <= 3 * len(text) + 2
+
+
 REPORT = Report(findings="Lungs clear.", impression="No acute disease.")
 
 
@@ -94,7 +186,7 @@ REPORT = Report(findings="Lungs clear.", impression="No acute disease.")
         (Report(), "both", ""),
     ],
 )
-@pytest.mark.parametrize("cleaner", ["clean", "legacy-iu"])
+@pytest.mark.parametrize("cleaner", sorted(CLEANERS))
 def test_target_text(report, section, text, cleaner):
     assert target_text(report, DataOptions(section=section, cleaner=cleaner)) == text
 
@@ -103,3 +195,26 @@ def test_target_text_uses_the_cleaner_of_the_recipe():
     report = Report(findings="A nodule of 1.5 cm.")
     assert target_text(report, DataOptions()) == "a nodule of 1.5 cm ."
     assert target_text(report, DataOptions(cleaner="legacy-iu")) == "a nodule of 15 cm ."
+
+
+MARKED = Report(findings="XXXX year old with ___ and a 1.5 cm nodule. XXXX.")
+
+
+@pytest.mark.parametrize(
+    ("cleaner", "marks", "text"),
+    [
+        ("clean", "keep", "xxxx year old with xxxx and a 1.5 cm nodule . xxxx ."),
+        ("clean", "token", "xxxx year old with xxxx and a 1.5 cm nodule . xxxx ."),
+        ("clean", "drop", "year old with and a 1.5 cm nodule ."),
+        ("legacy-mimic", "keep", "xxxx year old with  and a 15 cm nodule . xxxx ."),
+        ("legacy-mimic", "token", "xxxx year old with xxxx and a 15 cm nodule . xxxx ."),
+        ("legacy-iu", "drop", "year old with   and a 15 cm nodule .  ."),
+    ],
+)
+def test_marks_of_de_identification(cleaner, marks, text):
+    assert target_text(MARKED, DataOptions(cleaner=cleaner, marks=marks)) == text
+
+
+def test_every_cleaner_can_be_named_in_a_recipe():
+    for cleaner in CLEANERS:
+        assert DataOptions(cleaner=cleaner).cleaner == cleaner

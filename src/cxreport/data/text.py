@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Literal
 
 from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
 from cxreport.recipe import DataOptions
@@ -12,6 +13,8 @@ from cxreport.study import Report
 
 MARK = "xxxx"
 """The one token of a de-identification mark (``XXXX`` of Open-i, ``___`` of MIMIC-CXR)."""
+
+MarkPolicy = Literal["keep", "token", "drop"]
 
 _MARKS = re.compile(r"_{2,}|(?<![^\W_])x{3,}(?![^\W_])", re.IGNORECASE)
 _HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -24,7 +27,7 @@ _TOKEN = re.compile(
       | [^\W_]+ (?: [-']+[^\W_]+ | (?<=\d)[.,:/]\d+ )*  # word, post-operative, isn't, 1.5, 10:45, 12/03
       | [.!?;。]+                                   # end of a sentence
       | -+
-      | [:/%+<>=±°\#~)]
+      | [:/%+<>=≤≥±×°\#~)]
     """,
     re.VERBOSE,
 )
@@ -90,8 +93,18 @@ CLEANERS: dict[str, Callable[[str], str]] = {
 """Cleaners by their name in a recipe."""
 
 
-MARKS = {"token": " XXXX ", "drop": " "}
-"""What stands in the place of a de-identification mark, by policy; ``keep`` leaves the text as it is."""
+def with_marks(text: str, policy: MarkPolicy) -> str:
+    """`text` with its de-identification marks kept, each turned into the word ``XXXX``, or dropped."""
+    if policy == "keep":
+        return text
+    return _MARKS.sub(" " if policy == "drop" else _mark_word, text)
+
+
+def _mark_word(match: re.Match[str]) -> str:
+    """``XXXX``, apart from a letter or digit that touches the mark."""
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return f"{' ' * before.isalnum()}{MARK.upper()}{' ' * after.isalnum()}"
 
 
 def target_text(report: Report, options: DataOptions) -> str:
@@ -105,7 +118,6 @@ def target_text(report: Report, options: DataOptions) -> str:
         "impression": (report.impression,),
         "both": (report.findings, report.impression),
     }[options.section]
-    if options.marks in MARKS:
-        sections = tuple(_MARKS.sub(MARKS[options.marks], section) for section in sections)
-    cleaned = (CLEANERS[options.cleaner](section) for section in sections if section.strip())
+    clean_section = CLEANERS[options.cleaner]
+    cleaned = (clean_section(with_marks(text, options.marks)) for text in sections if text.strip())
     return " ".join(text for text in cleaned if _has_word(text))
