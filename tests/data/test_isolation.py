@@ -30,6 +30,7 @@ import cxreport.data.images as images
 
 real = images.picture_in
 grey = np.tile(np.arange(9, dtype=np.uint8), (5, 1))
+kept = []
 
 def picture_in(path, *, max_side=None):
     name = path.name
@@ -42,6 +43,9 @@ def picture_in(path, *, max_side=None):
             pass
     if name == "greed":
         return images.Picture(np.ones(2**31, np.uint8))
+    if name == "leak":
+        kept.append(np.ones(150 * 2**20, np.uint8))
+        return images.Picture(grey)
     if name == "write":
         path.with_name("written").write_bytes(b"x" * 100_000)
     if name == "chatter":
@@ -140,6 +144,23 @@ def test_a_failure_is_a_sentence_and_the_next_file_is_read(folder, name, sentenc
             assert other.inspect(folder / "gradient.png") == inspect(folder / "gradient.png")
         if name != "hang":
             assert reader.inspect(folder / "gradient.png") == inspect(folder / "gradient.png")
+
+
+@posix
+def test_a_codec_that_leaks_memory_costs_no_file(folder):
+    with IsolatedReader(Limits(memory=600 * 2**20)) as reader:
+        workers = set()
+        for _ in range(8):
+            assert reader.picture(folder / "leak").grey.shape == (5, 9)
+            workers.add(reader._worker.pid)
+        assert len(workers) > 1
+
+
+def test_the_folder_of_the_images_provides_no_modules(png, monkeypatch):
+    monkeypatch.chdir(png.parent)
+    (png.parent / "pydicom.py").write_text("raise SystemExit('imported')")
+    with IsolatedReader() as reader:
+        assert reader.inspect(png) == inspect(png)
 
 
 def test_what_the_worker_says_is_not_believed(folder, capfd):

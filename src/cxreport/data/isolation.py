@@ -94,36 +94,51 @@ class IsolatedReader:
         with self._lock:
             if self._owner != os.getpid():
                 self._worker, self._owner = None, os.getpid()
-            if self._worker is None or self._worker.poll() is not None:
+            fresh = self._worker is None or self._worker.poll() is not None
+            if fresh:
                 self.close()
                 self._start()
-            worker = self._worker
-            assert worker is not None
-            assert worker.stdin is not None
-            assert worker.stdout is not None
             try:
-                with _Deadline(worker, self.limits.seconds) as deadline:
-                    _send(worker.stdin, request | {"bytes": len(content)}, content)
-                    answer = _receive(worker.stdout)
-                    return _picture(answer, worker.stdout, name, self.limits)
-            except (OSError, EOFError, ValueError, KeyError, TypeError):
-                worker.kill()
-                status = worker.wait()
+                return self._answered(request, content, name)
+            except MemoryError:
                 self.close()
-                raise UserError(_failure(name, status, deadline.passed, self.limits)) from None
-            except BaseException as error:
-                if not isinstance(error, UserError):
-                    self.close()  # interrupted in the middle of an answer
-                raise
+                if not fresh:  # what was read before may have left less memory
+                    self._start()
+                    with contextlib.suppress(MemoryError):
+                        return self._answered(request, content, name)
+                    self.close()
+            memory = self.limits.memory >> 20
+            raise UserError(f"{name} needs more than {memory} MiB of memory; shrink it first.")
+
+    def _answered(self, request: dict[str, Any], content: bytes, name: str) -> Picture:
+        worker = self._worker
+        assert worker is not None
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            with _Deadline(worker, self.limits.seconds) as deadline:
+                _send(worker.stdin, request | {"bytes": len(content)}, content)
+                return _picture(_receive(worker.stdout), worker.stdout)
+        except (UserError, MemoryError):
+            raise
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            worker.kill()
+            status = worker.wait()
+            self.close()
+            raise UserError(_failure(name, status, deadline.passed, self.limits)) from None
+        except BaseException:
+            self.close()  # interrupted in the middle of an answer
+            raise
 
     def _start(self) -> None:
         environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
-        environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment |= {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         limits = [str(self.limits.memory), str(self.limits.seconds)]
         try:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "cxreport.data.isolation", *limits],
+                # -P: the folder of the images must not provide modules.
+                [sys.executable, "-P", "-m", "cxreport.data.isolation", *limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -139,6 +154,9 @@ class IsolatedReader:
                 f"The process that reads images cannot start ({type(error).__name__}); allow it more than "
                 f"{self.limits.memory >> 20} MiB of memory."
             ) from None
+        except BaseException:
+            self.close()
+            raise
 
 
 def inspect_isolated(
@@ -194,12 +212,10 @@ def _receive(pipe: BinaryIO | Any) -> dict[str, Any]:
     return header
 
 
-def _picture(answer: dict[str, Any], pipe: BinaryIO | Any, name: str, limits: Limits) -> Picture:
+def _picture(answer: dict[str, Any], pipe: BinaryIO | Any) -> Picture:
     """The picture of an answer, believed only as far as it can be checked."""
     if answer.get("memory"):
-        raise UserError(
-            f"{name} needs more than {limits.memory >> 20} MiB of memory to be read; shrink it first."
-        )
+        raise MemoryError
     if "error" in answer:
         raise UserError(_printable(answer["error"]))
     width, height = int(answer["width"]), int(answer["height"])
