@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxreport.errors import UserError
-from cxreport.metrics import LANGUAGE_METRICS, language_metric
+from cxreport.metrics import LANGUAGE_METRICS, metric_function
 from cxreport.metrics.diversity import most_common_share, unique_ratio
 from cxreport.metrics.findings import FindingCounts, Item
 from cxreport.metrics.predictions import RAW, Prediction, read_predictions, read_reports
@@ -106,7 +106,7 @@ def language_scores(
     """``{name: {"value", "ci95", "n"}}`` of every language metric and of diversity; ci95 may be None."""
     scores: dict[str, dict[str, Any]] = {}
     for name in LANGUAGE_METRICS:
-        scores |= language_metric(name)(hypotheses, references).scores(seed=seed)
+        scores |= metric_function(name)(hypotheses, references).scores(seed=seed)
     scores["unique_ratio"] = {"value": unique_ratio(hypotheses), "ci95": None, "n": len(hypotheses)}
     return scores | most_common_share(hypotheses).scores(seed=seed)
 
