@@ -29,10 +29,17 @@ They get the words of the protocol's tokenizer, joined by single blanks.
 CLINICAL_METRICS: dict[str, str] = {
     "chexpert.rules": "cxreport.metrics.clinical:rules",
     "chexpert.rules_zh": "cxreport.metrics.clinical:rules_chinese",
+    "chexpert.chexbert": "cxreport.metrics.models.chexbert:chexbert_scores",
+    "radgraph": "cxreport.metrics.models.radgraph:radgraph_f1",
+    "ratescore": "cxreport.metrics.models.ratescore:ratescore",
+    "green": "cxreport.metrics.models.green:green",
+    "radcliq_v1": "cxreport.metrics.models.radcliq:radcliq_v1",
 }
 """Metrics that compare what a draft and its reference mean: name -> ``module:function``. They get whole texts."""
 
-ON_REQUEST: frozenset[str] = frozenset({"chexpert.rules_zh"})
+ON_REQUEST: frozenset[str] = frozenset(
+    {"chexpert.rules_zh", "chexpert.chexbert", "radgraph", "ratescore", "green", "radcliq_v1"}
+)
 """Metrics that are computed only when they are asked for by name: they need weights, or another language."""
 
 
