@@ -1,0 +1,109 @@
+"""Sections, sentences and words of an English report, with their places in the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_REASONS = (
+    r"indications?|(?:clinical |patient |brief |medical |social )?history|hx|reason for (?:the )?"
+    r"(?:exam(?:ination)?|study|request)|clinical (?:indication|information|statement|data|details|question)"
+    r"|clinical history/?(?: indication)?|symptoms?|diagnosis|referring diagnosis"
+)
+_OTHERS = (
+    r"comparisons?|comparison (?:study|exam(?:ination)?)s?|compared|technique|exam(?:ination)?s?|study|"
+    r"procedures?|examination date|views?|type of exam(?:ination)?|protocol|signed by|dictated by"
+)
+_RESULTS = (
+    r"findings?|impressions?|conclusions?|opinion|interpretation|results?|report|final report|summary|"
+    r"findings? and impressions?|findings?/impressions?|assessment|addendum|recommendations?"
+)
+_HEADER = re.compile(
+    rf"(?:^|[\n.;:!?])\s*\b(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}))[ \t]*:"
+)
+_BARE_REASON = re.compile(
+    r"\s*(?:indication|clinical (?:history|indication|information)|reason for (?:exam|study|examination)"
+    r"|comparison|technique)\b(?! (?:of|to|with))"
+)
+_SENTENCE_END = re.compile(
+    r"(?<!\b[ap])(?<!\bdr)(?<!\bvs)(?<!\bmr)(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)(?<!\bno\. \d)"
+    r"\.(?![0-9a-z]\b|[0-9])|[;!]|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)|<br>"
+)
+_SHORT_LINE = 50
+"""Characters; a line that was wrapped is longer."""
+_WORD = re.compile(r"[^\W_]+|[,:()/?]")
+_OPEN_ENDED = re.compile(
+    r"(?:,|\b(?:and|or|of|the|a|an|with|without|in|is|are|no|for|to|at|from|by|than|right|left|was|were|has|"
+    r"have|may|be|not|small|mild|bilateral|pleural|lower|upper|pulmonary))$"
+)
+
+
+def lowered(text: str) -> str:
+    """`text` in lower case with every character at its place."""
+    low = text.lower()
+    if len(low) != len(text):
+        low = "".join(one if len(one := character.lower()) == 1 else character for character in text)
+    return low
+
+
+def sentences(low: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every sentence of lower-case text that is about this exam.
+
+    Indication, history, comparison and technique are left out. Such a section ends at the next heading;
+    where no findings or impression are headed, at the end of its first sentence or paragraph.
+    """
+    if ":" not in low:
+        for start, end in _split(low, 0, len(low)):
+            if not _BARE_REASON.match(low, start):
+                yield start, end
+        return
+    headers = list(_HEADER.finditer(low))
+    place, skipping = 0, False
+    for number, header in enumerate([*headers, None]):
+        end = header.start() if header else len(low)
+        if not skipping:
+            yield from _split(low, place, end)
+        else:
+            headed = any(later["result"] for later in headers[number:])
+            if not headed:
+                first = next(_split(low, place, end), None)
+                if first is not None:
+                    yield from _split(low, first[1], end)
+        if header is not None:
+            place, skipping = header.end(), header["result"] is None
+
+
+def _split(low: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    place = start
+    for match in _SENTENCE_END.finditer(low, start, end):
+        if match.start() > place:
+            yield from _lines(low, place, match.start())
+        place = match.end()
+    if place < end:
+        yield from _lines(low, place, end)
+
+
+def _lines(low: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Short lines are sentences without a full stop; long ones are a wrapped paragraph."""
+    if low.find("\n", start, end) < 0:
+        yield start, end
+        return
+    place = start
+    while (stop := low.find("\n", place, end)) >= 0:
+        line = low[place:stop].strip()
+        place = stop + 1
+        if 0 < len(line) <= _SHORT_LINE and not _OPEN_ENDED.search(line):
+            yield start, stop
+            start = place
+    if start < end:
+        yield start, end
+
+
+def words_of(sentence: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words and separating marks of a lower-case sentence, and their places in it."""
+    words: list[str] = []
+    places: list[tuple[int, int]] = []
+    for match in _WORD.finditer(sentence):
+        words.append(match.group())
+        places.append(match.span())
+    return words, places
