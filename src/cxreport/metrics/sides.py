@@ -1,7 +1,7 @@
 """Right finding, wrong side or severity: what label scores cannot see.
 
-Both texts are read by the built-in labeler. A label counts where draft and reference both assert it; only then
-can its side or severity be wrong.
+Both texts are read by the built-in labeler. A label counts where draft and reference both assert it; only
+then can its side or severity be wrong.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _counts(draft: str, truth: str) -> list[int]:
 def _asserted(text: str) -> dict[str, list[Mention]]:
     mentions: dict[str, list[Mention]] = {}
     for mention in label_report(text).mentions:
-        if mention.status == "positive" and not mention.is_prior:
+        if mention.status == "positive":
             mentions.setdefault(mention.label, []).append(mention)
     return mentions
 
