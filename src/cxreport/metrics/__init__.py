@@ -29,6 +29,9 @@ They get the words of the protocol's tokenizer, joined by single blanks.
 CLINICAL_METRICS: dict[str, str] = {
     "chexpert.rules": "cxreport.metrics.clinical:rules",
     "chexpert.rules_zh": "cxreport.metrics.clinical:rules_chinese",
+    "sides": "cxreport.metrics.sides:side_and_severity",
+    "priors": "cxreport.metrics.priors:prior_hallucinations",
+    "contradictions": "cxreport.metrics.contradictions:contradiction_rates",
     "chexpert.chexbert": "cxreport.metrics.models.chexbert:chexbert_scores",
     "radgraph": "cxreport.metrics.models.radgraph:radgraph_f1",
     "ratescore": "cxreport.metrics.models.ratescore:ratescore",
