@@ -64,7 +64,7 @@ def match_statistics(pairs: Sequence[tuple[str, str]], lexicon: Lexicon) -> np.n
     candidates = [matchers.candidates(words[pairs[place][0]], words[pairs[place][1]]) for place in differing]
     aligned = align(candidates, lexicon.function_words)
     by_matcher = np.stack([aligned.draft, aligned.reference], axis=-1)
-    statistics[differing, BY_MATCHER] = by_matcher.reshape(len(differing), -1)
+    statistics[differing, BY_MATCHER] = by_matcher.reshape(len(differing), BY_MATCHER.stop - BY_MATCHER.start)
     statistics[differing, CHUNKS] = aligned.chunks
     statistics[differing, MATCHED] = by_matcher.sum(axis=(1, 2))
     return statistics
