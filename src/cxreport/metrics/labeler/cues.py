@@ -22,7 +22,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "not (show|demonstrate|reveal|identify|see|have|contain|suggest|support|represent)",
         "(rather than|instead of|as opposed to)",
         "(argue|argues|arguing) against",
-        "(rule|ruled|rules|ruling) out",
+        "(ruled|ruling) out",
         "(excludes|excluding)",
         "not (associated|compatible|consistent) with",
         "not (suspicious|concerning|suggestive|worrisome|indicative) (for|of)",
@@ -53,12 +53,10 @@ CUES: dict[str, tuple[str, ...]] = {
         "(may|might|could|can|would|possibly|perhaps|maybe|potentially|presumably|probably) [also|well|simply|either|all] "
         "[represent|reflect|indicate|include|due to|related to|secondary to|consistent with|compatible with|from|suggest|"
         "relate to|represents|reflects|representing|reflecting|correspond to|have|mean|signify|a|the result of|partially]",
-        "(cannot|can not|could not|unable to|difficult to|hard to|impossible to|not) [entirely|completely|totally|fully|"
-        "reliably|confidently|definitively] (exclude|rule out)",
         "does not [entirely|completely|totally] (exclude|rule out)",
         "not exclude [the] [possibility|presence] [of]",
         "[to|and] (exclude|r / o)",
-        "to rule out",
+        "[to] rule out",
         "(suspicious|worrisome|concerning|suspicion|concern|concerns|question|questionable|suggestion|possibility|suspicions"
         "|probability|likelihood|questioned) (for|of)",
         "(suggest|suggests|suggesting|suggestive|suggested) [of] [the] [presence|possibility] [of]",
@@ -70,21 +68,26 @@ CUES: dict[str, tuple[str, ...]] = {
         "(raise|raises|raising) [the] (question|possibility|concern|suspicion) (of|for)",
         "correlate [clinically] (for|with)",
         "clinical correlation for",
-        "(consider|considering)",
+        "(consider|question|query)",
         "(equivocal|indeterminate) [for]",
         "(at risk for|vague suggestion of|hint of)",
         "if there is [clinical] (concern|suspicion) (for|of)",
         "less likely [to] [represent|reflect]",
         "unlikely to (represent|reflect)",
         "appearance of possible",
-        "?",
     ),
+    "query": ("?",),
     "doubtful": (
+        "(cannot|can not|could not|unable to|difficult to|hard to|impossible to|not) [entirely|completely|totally|fully|"
+        "reliably|confidently|definitively] (exclude|rule out)",
+
         "not likely",
-        "(possible|probable|questionable|suspected|suspect|presumed|potential|conceivable|equivocal|unlikely|suspicious)",
+        "(possible|probable|questionable|suspected|suspect|presumed|potential|conceivable|equivocal|unlikely)",
         "less likely",
     ),
+    "suspicious": ("suspicious",),
     "doubt_after": (
+        "in the differential [diagnosis]",
         "[is|are] (cannot|can not|could not|not|difficult to|hard to|impossible to) [entirely|completely|totally|fully|"
         "reliably|confidently|definitively] (excluded|ruled out)",
         "(is|are|was|were|remains) [a|also] [diagnostic] (consideration|possibility|concern|question|considered)",
@@ -100,19 +103,19 @@ CUES: dict[str, tuple[str, ...]] = {
     ),
     "versus": ("(versus|vs)", "vs .", "as opposed to"),
     "history": (
-        "[no|known|prior|past|remote|clinical|previous|recent|surgical|medical|family] [known] (history|hx) [of|significant for|is]",
+        "[no|known|prior|past|remote|clinical|previous|recent|surgical|medical|family] [known] (history|hx) (of|significant for)",
         "h / o",
         "(evaluate|assess|eval|evaluation|assessment|check|look|looking|exam|examination|monitor|screening|surveillance|"
         "workup|work up|query|investigate) (for|of)",
         "to evaluate [for]",
-        "(r / o|rule out ?)",
         "(follow up|followup|f / u) (of|for)",
         "(symptom|clinical sign|diagnosis|diagnosed|treatment|treated|therapy|admitted|admission|presenting) (of|with|for)",
         "(recent|prior|previous) (episode|diagnosis|bout) of",
         f"[compared to|when compared with|on|the] (prior|previous|earlier|outside) {_EXAM} (showed|demonstrated|showing|"
-        "demonstrating|revealed|with|described)",
+        "demonstrating|revealed|described)",
         "(year old|y o|yo|yr old) [male|female|man|woman|m|f|gentleman|lady|patient] (with|w)",
         "patient (with|has a history of)",
+        "(sensitive|sensitivity) (for|in|to) [detecting|detection of]",
         "status post (pneumonia|treatment for|treatment of)",
     ),
     "asserted": (
@@ -154,8 +157,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "terminate|terminates|overlie|overlies|extend|extends|contain|contains|measures|measure|ends|lies|exists|exist|:)",
     ),
     "seen": (f"{_SEEN}",),
-    "and": ("and", "plus", "&"),
-    "or": ("or", "and / or", "/"),
+    "and": ("and", "plus", "/"),
+    "or": ("or", "and / or"),
     "comma": (",",),
     "open": ("(",),
     "close": (")",),

@@ -129,29 +129,30 @@ class SentenceReader:
             self._part(Event("part", event.value, event.start, event.end))
 
     def _state(self, event: Event) -> None:
-        state = event.value
-        following = self._peek()
+        state, following = event.value, self._noun_ahead()
         if state == "borderline" and following is not None and following.role == "find":
             if following.start == event.end:
                 self._scope = _Scope("doubtful", "uncertain", event, weak=True)
             return
-        adjective = (
-            state in _ABNORMAL
-            and following is not None
-            and following.role in ("find", "part")
-            and following.start - event.end <= 3
-        )
-        if state == "enlarged" and self._denied() and following is not None and following.role == "find":
+        near = following is not None and following.start - event.end <= 3
+        if state == "enlarged" and near and self._denied() and following and following.role == "find":
             self._change(event)
             return
+        adjective = state in _ABNORMAL and near
+        if state == "normal" and self._verb:
+            self._normalise(event)
         if self._parts and not adjective:
             self._say(state, event, self._parts)
             self._parts = []
             self._forward = None
-        elif self._chain and self._verb and state == "normal":
-            self._chain[-1].status, self._chain[-1].cue = "negative", (event.start, event.end)
         else:
             self._forward = (state, event)
+
+    def _normalise(self, event: Event) -> None:
+        """ "Interstitial markings are normal": a word for a finding is not always one."""
+        for reading in self._chain[-1:]:
+            if {"Edema", "Lung Opacity"} & set(reading.labels):
+                reading.status, reading.cue = "negative", (event.start, event.end)
 
     def _say(self, state: str, said: Event, parts: Sequence[Event]) -> None:
         for part in parts:
@@ -200,23 +201,25 @@ class SentenceReader:
 
     def _either_side(self, event: Event) -> None:
         """A word that stands before a finding ("possible edema") or after it ("edema is possible")."""
-        status = "uncertain" if event.role == "doubtful" else "negative"
+        status = "negative" if event.role == "gone_after" else "uncertain"
         following = self._ahead()
         if any(one.role in ("find", "part") for one in following):
-            if self._scope is None or self._scope.status not in ("negative", "absent") or self._scope.used:
+            if self._scope is None or self._scope.status not in ("negative", "absent"):
                 self._scope = _Scope(event.role, status, event, weak=True)
-        elif event.value == "?" and not self._chain:
-            self._scope = _Scope(event.role, status, event)
         else:
             self._reach_back(status, event)
 
     def _after(self, event: Event) -> None:
-        self._reach_back(_POST[event.role], event)
+        status = _POST[event.role]
+        if not (self._chain or self._former) and any(one.role == "find" for one in self._ahead()):
+            self._scope = _Scope(event.role, status, event, weak=True)
+        else:
+            self._reach_back(status, event)
 
     def _reach_back(self, status: str, event: Event) -> None:
         chain = self._chain or self._former
         for reading in chain if self._joined else chain[-1:]:
-            if reading.status == "absent" and reading.role == "history":
+            if reading.role == "history" or (status == "uncertain" and SUPPORT_DEVICES in reading.labels):
                 continue
             if status == "negative" and reading.role == "no_that":
                 reading.status, reading.cue = "positive", (reading.cue or (0, 0))[:1] + (event.end,)
@@ -360,6 +363,9 @@ class SentenceReader:
             return self._events[place]
         return None
 
+    def _noun_ahead(self) -> Event | None:
+        return next((one for one in self._ahead() if one.role in ("find", "part")), None)
+
     def _before(self, role: str) -> bool:
         return self._place > 0 and self._events[self._place - 1].role == role
 
@@ -414,6 +420,8 @@ _ACTIONS: dict[str, Callable[[SentenceReader, Event], Any]] = {
     **dict.fromkeys(_PRE, SentenceReader._open_scope),
     **dict.fromkeys(_POST, SentenceReader._after),
     "doubtful": SentenceReader._either_side,
+    "query": SentenceReader._either_side,
+    "suspicious": SentenceReader._either_side,
     "gone_after": SentenceReader._either_side,
     "versus": SentenceReader._versus,
     "asserted": SentenceReader._asserted,
