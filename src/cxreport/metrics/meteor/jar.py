@@ -49,7 +49,7 @@ class MeteorJar:
                 f"There is no program {java!r}: install Java 8 or later, or score METEOR without Java."
             )
         options = [f"-Xmx{HEAP}", "-Dfile.encoding=UTF-8", "-jar", str(jar)]
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [program, *options, "-", "-", "-stdio", "-l", "en", "-norm"],
             stdin=subprocess.PIPE,

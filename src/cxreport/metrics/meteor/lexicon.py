@@ -1,4 +1,4 @@
-"""What METEOR knows about words: stems are computed, synonyms and paraphrases are looked up in sorted arrays."""
+"""What METEOR knows about words: synonyms and paraphrases, looked up in sorted arrays."""
 
 from __future__ import annotations
 

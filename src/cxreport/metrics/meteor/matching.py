@@ -34,7 +34,7 @@ def pack(matcher: int, start: int, draft_words: int = 1, reference_words: int = 
 class Candidates:
     """The possible matches of a draft with its reference.
 
-    ``matches[t]`` are those that start at word t of the reference; the lists of equal words may be one object.
+    ``matches[t]`` are those that start at word t of the reference; lists of equal words may be one object.
     ``definite[t]`` is true where there is one alone and no other match touches any of its words.
     """
 
@@ -46,9 +46,9 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _Phrases:
-    """Phrases of one text that stand in a rule: (place, words, paraphrases), and the places of paraphrases."""
+    """Phrases of one text that have rules: (place, words, paraphrases); and the places of paraphrases."""
 
-    sources: list[tuple[int, int, Sequence[int]]]
+    sources: list[tuple[int, int, list[int]]]
     places: Mapping[int, list[int]]
 
 

@@ -201,7 +201,8 @@ def _synonyms(sets: list[str], exceptions: list[str]) -> dict[str, np.ndarray]:
 def _paraphrases(path: Path) -> dict[str, np.ndarray]:
     """The rules as a tree of phrases: see :class:`~cxreport.metrics.meteor.lexicon.Paraphrases`."""
     phrase_ids: dict[bytes, int] = {}
-    sources, targets = [], []
+    sources: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
     for lines in _line_blocks(path):
         for column, phrases in ((sources, lines[1::3]), (targets, lines[2::3])):
             ids = [phrase_ids.setdefault(phrase, len(phrase_ids)) for phrase in phrases]
@@ -251,9 +252,7 @@ def _tree(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarra
     nodes = 0
     for depth in range(int(lengths.max(initial=0))):
         going = np.flatnonzero(lengths > depth)
-        level, inverse = np.unique(
-            node[going] << 32 | words[starts[going] + depth], return_inverse=True
-        )
+        level, inverse = np.unique(node[going] << 32 | words[starts[going] + depth], return_inverse=True)
         node[going] = nodes + 1 + inverse
         nodes += len(level)
         keys.append(level)

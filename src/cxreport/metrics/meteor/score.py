@@ -59,7 +59,7 @@ def match_statistics(pairs: Sequence[tuple[str, str]], lexicon: Lexicon) -> np.n
         statistics[place, FUNCTION_WORDS] = [function_words[text] for text in pair]
     same = np.array([words[draft] == words[reference] for draft, reference in pairs], dtype=np.bool_)
     statistics[same] = _matched_whole(statistics[same])
-    differing = np.flatnonzero(~same)
+    differing = np.flatnonzero(~same).tolist()
     matchers = Matchers(lexicon, {words[text] for place in differing for text in pairs[place]})
     candidates = [matchers.candidates(words[pairs[place][0]], words[pairs[place][1]]) for place in differing]
     aligned = align(candidates, lexicon.function_words)
@@ -108,7 +108,9 @@ def _without_perfect_chunks(statistics: np.ndarray) -> np.ndarray:
 def _best_of(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The place of the first best score in each of consecutive groups of `counts` (N,)."""
     ends = np.cumsum(counts)
-    return np.array([end - count + scores[end - count : end].argmax() for end, count in zip(ends, counts, strict=True)])
+    return np.array(
+        [end - count + scores[end - count : end].argmax() for end, count in zip(ends, counts, strict=True)]
+    )
 
 
 @cache

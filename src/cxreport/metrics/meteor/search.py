@@ -1,11 +1,11 @@
 """The search for METEOR's best alignment, for many pairs of texts at a time.
 
 Source: METEOR 1.5, ``Aligner.resolve``: a beam of 40 partial alignments that goes over the words of the
-reference. A partial alignment is better with more matched words, then with fewer chunks, then with the smaller
-distance; ties keep their order. Three properties of the published search are kept because they decide which
-alignment wins: words of stem, synonym and paraphrase matches count half and the sum is cut to a whole number
-at every match; a chunk is counted when it ends; and a partial alignment inherits the distances of the matches
-that were tried before its own.
+reference. A partial alignment is better with more matched words, then with fewer chunks, then with the
+smaller distance; ties keep their order. Three properties of the published search are kept because they decide
+which alignment wins: words of stem, synonym and paraphrase matches count half and the sum is cut to a whole
+number at every match; a chunk is counted when it ends; and a partial alignment inherits the distances of the
+matches that were tried before its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FINISHED = np.iinfo(np.int64).max
 class Aligned:
     """What the best alignment of every pair matched.
 
-    ``draft`` and ``reference`` (P, 4, 2): words by matcher, content words and function words; ``chunks`` (P,).
+    ``draft`` and ``reference`` (P, 4, 2): content words and function words by matcher; ``chunks`` (P,).
     """
 
     draft: np.ndarray
@@ -41,7 +41,8 @@ class Aligned:
 
 def align(pairs: Sequence[Candidates], function_words: frozenset[str]) -> Aligned:
     """The best alignment of every pair, counted."""
-    counts = Aligned(*(np.zeros((len(pairs), MATCHERS, 2)) for _ in range(2)), np.zeros(len(pairs)))
+    draft, reference = (np.zeros((len(pairs), MATCHERS, 2)) for _ in range(2))
+    counts = Aligned(draft, reference, np.zeros(len(pairs)))
     for places in _batches(pairs):
         batch = _Batch.of([pairs[place] for place in places], function_words)
         found = _count(batch, *_search(batch))
@@ -279,7 +280,7 @@ def _batches(pairs: Sequence[Candidates]) -> Iterator[np.ndarray]:
 
 def _padded(rows: Sequence[Sequence[int]], kind: type) -> np.ndarray:
     """Rows of different length in one array, filled up with zeros; at least one column."""
-    array = np.zeros((len(rows), max(1, *map(len, rows))), dtype=kind)
+    array: np.ndarray = np.zeros((len(rows), max(1, *map(len, rows))), dtype=kind)
     for row, values in enumerate(rows):
         array[row, : len(values)] = values
     return array
