@@ -117,9 +117,9 @@ def print_json(tree: dict[str, Any]) -> None:
 
 def print_scores(scores: dict[str, Any]) -> None:
     """The tables of a ``scores.json`` on stdout, its notes on stderr."""
-    from cxreport.metrics.tables import finding_table, score_table
+    from cxreport.metrics.tables import tables_of
 
-    for header, rows in (score_table(scores), finding_table(scores)):
+    for header, rows in tables_of(scores):
         _print_table(header, rows)
     for note in scores["notes"]:
         typer.echo(note, err=True)

@@ -21,7 +21,7 @@ from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.drafting import draft_files, draft_split
 from cxreport.generators.prediction_file import write_predictions
-from cxreport.metrics.evaluate import evaluate_file
+from cxreport.metrics.evaluate import Options, evaluate_file
 from cxreport.recipe import DecodingOptions, Recipe
 from cxreport.study import Draft, Finding, Report, Study, View
 
@@ -171,7 +171,7 @@ def test_the_file_is_scored_and_shuffling_the_images_destroys_the_score(
 ) -> None:
     out = tmp_path / "p.jsonl"
     draft_split(Brightness(), recipe, dataset, "test", out)
-    scores = evaluate_file(out, min_positives=2)
+    scores = evaluate_file(out, Options(min_positives=2))
     assert scores["protocol"] == "findings.full.clean"
     assert scores["scores"]["finding_f1"]["value"] == 1.0
     assert scores["controls"]["shuffled_images"]["finding_f1"]["value"] == 0.0

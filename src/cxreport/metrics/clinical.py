@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxreport.metrics.counts import precision_recall_f1, ratio
 from cxreport.metrics.statistics import Tally
 from cxreport.study import LABELS
+
+if TYPE_CHECKING:
+    from cxreport.metrics.labeler import Language
 
 ABSENT, POSITIVE, NEGATIVE, UNCERTAIN = range(4)
 """The codes of a label matrix (N, 14) int8, CheXbert's."""
@@ -28,14 +32,16 @@ LABEL_SETS = {"chexpert14": tuple(range(14)), "chexpert5": tuple(LABELS.index(na
 UNCERTAINTY = ("uncertain0", "uncertain1", "uncertain_ignored")
 """What an uncertain label counts as: absent; present; or, in the reference, nothing at all.
 
-With ``uncertain_ignored`` a label whose reference is uncertain is left out of that study. An uncertain draft counts as
-absent, so that no draft hedges its way out of being scored.
+With ``uncertain_ignored`` a label whose reference is uncertain is left out of that study. An uncertain
+draft counts as absent, so that no draft hedges its way out of being scored.
 """
 
 AVERAGES = ("macro", "macro_present", "micro", "example")
 """Mean over labels; mean over the labels that some reference has; of summed counts; mean over studies."""
 
 SCORES = ("precision", "recall", "f1")
+LABEL_SCORES = (*SCORES, "positives")
+"""Of a single label also the number of references that have it."""
 
 _MEMORY = 1 << 16
 _LABELS = len(LABELS)
@@ -51,13 +57,13 @@ def rules_chinese(hypotheses: Sequence[str], references: Sequence[str]) -> Tally
     return label_tally(rule_labels(hypotheses, "zh"), rule_labels(references, "zh"), "rules_zh")
 
 
-def rule_labels(texts: Sequence[str], language: str) -> np.ndarray:
+def rule_labels(texts: Sequence[str], language: Language) -> np.ndarray:
     """Codes (N, 14) int8 of `texts` by the built-in rules; a text read once is remembered."""
     return np.array([_codes(text, language) for text in texts], dtype=np.int8).reshape(-1, _LABELS)
 
 
 @lru_cache(maxsize=_MEMORY)
-def _codes(text: str, language: str) -> tuple[int, ...]:
+def _codes(text: str, language: Language) -> tuple[int, ...]:
     from cxreport.metrics.labeler import label_matrix
 
     return tuple(label_matrix([text], language)[0].tolist())
@@ -67,8 +73,8 @@ def label_tally(hypotheses: np.ndarray, references: np.ndarray, labeler: str) ->
     """All label scores of two code matrices (N, 14) int8; `labeler` names who read them.
 
     Names are ``<set>.<labeler>.<average>.<uncertainty>.<score>`` over :data:`LABEL_SETS`, :data:`AVERAGES`,
-    :data:`UNCERTAINTY` and :data:`SCORES`; and ``chexpert14.<labeler>.<label>.<uncertainty>.<score>`` with the label in
-    lower case and underscores. Raises ValueError for matrices of other shapes or codes.
+    :data:`UNCERTAINTY` and :data:`SCORES`; and ``chexpert14.<labeler>.<label>.<uncertainty>.<score>`` with
+    the label in lower case and underscores. Raises ValueError for matrices of other shapes or codes.
     """
     for codes in (hypotheses, references):
         if codes.shape != (len(references), _LABELS) or not np.isin(codes, range(4)).all():
@@ -76,7 +82,8 @@ def label_tally(hypotheses: np.ndarray, references: np.ndarray, labeler: str) ->
     policies = [_Policy.of(hypotheses, references, uncertainty) for uncertainty in UNCERTAINTY]
     names = tuple(
         f"{group}.{labeler}.{average}.{uncertainty}.{score}"
-        for uncertainty, (group, average), score in product(UNCERTAINTY, _rows(), SCORES)
+        for uncertainty, (group, average, scores) in product(UNCERTAINTY, _rows())
+        for score in scores
     )
     statistics = np.concatenate(
         [np.ones((len(references), 1)), *(policy.counts for policy in policies)], axis=1
@@ -95,9 +102,10 @@ def slug(label: str) -> str:
     return label.lower().replace(" ", "_")
 
 
-def _rows() -> list[tuple[str, str]]:
-    """(label set, average or label) in the order of the scores."""
-    return [*product(LABEL_SETS, AVERAGES), *(("chexpert14", slug(label)) for label in LABELS)]
+def _rows() -> list[tuple[str, str, tuple[str, ...]]]:
+    """(label set, average or label, its scores) in order."""
+    averages = [(group, average, SCORES) for group, average in product(LABEL_SETS, AVERAGES)]
+    return [*averages, *(("chexpert14", slug(label), LABEL_SCORES) for label in LABELS)]
 
 
 class _Policy:
@@ -123,7 +131,7 @@ class _Policy:
         return cls(np.isin(hypotheses, positive), np.isin(references, positive), counted)
 
     def aggregate(self, sums: np.ndarray, studies: np.ndarray) -> np.ndarray:
-        """Scores (..., 66) in the order of :func:`_rows` of summed counts (..., 48) over `studies` (...)."""
+        """Scores (..., 80) in the order of :func:`_rows` of summed counts (..., 48) over `studies` (...)."""
         counts = sums[..., : 3 * _LABELS].reshape(*sums.shape[:-1], 3, _LABELS)
         by_label = np.stack(precision_recall_f1(*np.moveaxis(counts, -2, 0)), axis=-2)  # (..., 3, 14)
         rows: list[np.ndarray] = []
@@ -138,5 +146,6 @@ class _Policy:
                 np.stack(micro, axis=-1),
                 ratio(sums[..., start : start + 3], studies[..., None]),
             ]
-        rows += list(np.moveaxis(by_label, -1, 0))
+        positives = counts[..., :1, :] + counts[..., 2:, :]
+        rows += list(np.moveaxis(np.concatenate([by_label, positives], axis=-2), -1, 0))
         return np.concatenate(rows, axis=-1)

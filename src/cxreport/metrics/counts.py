@@ -34,9 +34,10 @@ def check_f1(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """
     for name in scores:
         stem, found, ending = name.rpartition("f1")
-        mates = [scores.get(f"{stem}{other}", {}).get("value") for other in ("precision", "recall")]
-        f1 = scores[name]["value"]
-        if not found or ending or f1 is None or None in mates:
+        f1, precision, recall = (
+            scores.get(f"{stem}{other}", {}).get("value") for other in ("f1", "precision", "recall")
+        )
+        if not found or ending or f1 is None or precision is None or recall is None:
             continue
-        if f1 > sum(mates) / 2 + _ROUNDING:
-            raise ArithmeticError(f"{name} is {f1}, above the mean of precision and recall {mates}")
+        if f1 > (precision + recall) / 2 + _ROUNDING:
+            raise ArithmeticError(f"{name} is {f1}, above the mean of {precision} and {recall}")
