@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,13 @@ def print_scores(scores: dict[str, Any]) -> None:
         _print_table(header, rows)
     for note in scores["notes"]:
         typer.echo(note, err=True)
+
+
+def print_label_counts(reports: int, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """How many of `reports` have each status of each label."""
+    statuses = ("positive", "negative", "uncertain", "absent")
+    rows = [[label, *(str(of_label[status]) for status in statuses)] for label, of_label in counts.items()]
+    _print_table([f"{reports} reports", *statuses], rows)
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

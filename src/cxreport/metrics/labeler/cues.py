@@ -88,6 +88,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "suspicious": ("suspicious",),
     "doubt_after": (
         "in the differential [diagnosis]",
+        "if (any|present|real)",
         "[is|are] (cannot|can not|could not|not|difficult to|hard to|impossible to) [entirely|completely|totally|fully|"
         "reliably|confidently|definitively] (excluded|ruled out)",
         "(is|are|was|were|remains) [a|also] [diagnostic] (consideration|possibility|concern|question|considered)",
@@ -197,7 +198,7 @@ PRIOR = frozenset(
 """Words that compare with an earlier exam, or tell history."""
 
 SKIPPED = frozenset(
-    "be been being definitely grossly currently readily obviously overtly radiographically appreciably still mostly any "
+    "be been being definitely grossly currently readily obviously overtly radiographically appreciably still mostly "
     "overall fairly quite very somewhat relatively basically generally essentially".split()
 )
 """Adverbs and auxiliaries that change nothing."""

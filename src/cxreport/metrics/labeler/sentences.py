@@ -18,8 +18,10 @@ _RESULTS = (
     r"findings?|impressions?|conclusions?|opinion|interpretation|results?|report|final report|summary|"
     r"findings? and impressions?|findings?/impressions?|assessment|addendum|recommendations?"
 )
+_PICTURES = r"(?:[a-z0-9,()/ -]{0,40}\b)?(?:chest|views?|radiographs?)\b[a-z0-9,()/ -]{0,40}"
+"""A heading such as "PA and lateral chest:", after which results follow."""
 _HEADER = re.compile(
-    rf"(?:^|[\n.;:!?])\s*\b(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}))[ \t]*:"
+    rf"(?:^|[\n.;:!?])\s*\b(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}|{_PICTURES}))[ \t]*:"
 )
 _BARE_REASON = re.compile(
     r"\s*(?:indication|clinical (?:history|indication|information)|reason for (?:exam|study|examination)"
@@ -90,7 +92,7 @@ def _lines(low: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     place = start
     while (stop := low.find("\n", place, end)) >= 0:
-        line = low[place:stop].strip()
+        line = low[low.rfind("\n", 0, stop) + 1 : stop].strip()
         place = stop + 1
         if 0 < len(line) <= _SHORT_LINE and not _OPEN_ENDED.search(line):
             yield start, stop

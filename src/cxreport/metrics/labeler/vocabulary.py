@@ -73,7 +73,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(lung|lobar|lobe) collapse",
         "collapse of the (lung|left|right)",
     ),
-    "Pneumothorax": ("pneumothorax", "ptx", "hydropneumothorax", "hemopneumothorax", "deep sulcus sign"),
+    "Pneumothorax": ("pneumothorax", "ptx", "hydropneumothorax", "hemopneumothorax", "deep sulcus sign", "pleural (air|gas) [collection]"),
     "Pleural Effusion": (
         "effusion",
         "[pleural] effusion [fluid]",
