@@ -11,7 +11,7 @@ import numpy as np
 
 from cxreport.errors import UserError
 from cxreport.generators.baselines import most_frequent, random_train
-from cxreport.metrics.clinical import rule_labels
+from cxreport.metrics.clinical import POSITIVE, rule_labels
 from cxreport.metrics.outside import table_rows
 from cxreport.metrics.predictions import read_reports, readable
 from cxreport.metrics.protocols import Protocol
@@ -45,20 +45,22 @@ def image_free(
         drafts["most_frequent"] = [most_frequent(train_reports)] * len(references)
         drafts["random_train"] = random_train(train_reports, len(references), seed)
         language: Language = "zh" if chinese else "en"
-        drafts["oracle_neighbour"] = oracle_neighbour(
-            rule_labels(references, language), rule_labels(train_reports, language), train_reports, seed
+        labels, train_labels = (
+            rule_labels(texts, language) == POSITIVE for texts in (references, train_reports)
         )
+        drafts["oracle_neighbour"] = oracle_neighbour(labels, train_labels, train_reports, seed)
     return drafts
 
 
 def oracle_neighbour(
     labels: np.ndarray, train_labels: np.ndarray, train_reports: Sequence[str], seed: int
 ) -> list[str]:
-    """For each of M studies a train report whose labels differ least from the study's own.
+    """For each of M studies a train report whose positive labels differ least from the study's own.
 
-    `labels` is (M, L), `train_labels` (N, L). It is an oracle: the labels are read from the reference, so
-    this is what a perfect classifier of them with retrieval would write. Of train reports that differ
-    equally little, one is drawn by `seed`.
+    `labels` is (M, L) bool, `train_labels` (N, L) bool. What a reference denies is not used: no image tells
+    what its reader cared to deny. It is an oracle: the labels are read from the reference, so this is what
+    a perfect classifier of them with retrieval would write. Of train reports that differ equally little,
+    one is drawn by `seed`.
     """
     generator = np.random.default_rng(seed)
     place_of = {codes: place for place, codes in enumerate(dict.fromkeys(map(bytes, train_labels)))}
