@@ -1,4 +1,4 @@
-"""The Chinese labeler: one alternation over a sentence's characters, and the reach of each cue in its clause."""
+"""The Chinese labeler: the terms of a sentence, and the reach of each cue in its clause."""
 
 from __future__ import annotations
 
@@ -9,34 +9,17 @@ from typing import NamedTuple, cast
 
 from cxreport.metrics.labeler import chinese_vocabulary as vocabulary
 from cxreport.metrics.labeler.labels import SUPPORT_DEVICES, Mention, Severity, Status
+from cxreport.metrics.labeler.parts import STATES
 from cxreport.metrics.labeler.sentences import lowered
 from cxreport.study import Side
 
-_SENTENCE = re.compile(r"[^。；;！!\n]+")
+_SENTENCE = re.compile(r"[^。；;！!\n]{1,400}")
+"""A text without full stops is cut, so that time grows with its length."""
 _HEADING = re.compile(
     r"(?P<skip>临床(?:诊断|资料|信息)|检查目的|主诉|现病史|病史|检查(?:方法|技术|部位)|对比|申请目的)[:：]"
     r"|(?:影像|检查|放射学?|x线)?(?:所见|表现|描述|印象|诊断|意见|结论|提示)[:：]"
 )
 _NUMBER = re.compile(r"^\s*[(（]?\d{1,2}[.、)）]\s*")
-
-_LUNGS = ("Lung Opacity", "Consolidation")
-_SIZES: dict[str, Status] = {
-    "normal": "negative",
-    "clear": "negative",
-    "enlarged": "positive",
-    "borderline": "uncertain",
-}
-_FINE: dict[str, Status] = {"normal": "negative", "clear": "negative"}
-_STATES: dict[str, tuple[tuple[str, ...], dict[str, Status]]] = {
-    "heart": (("Cardiomegaly",), _SIZES),
-    "mediastinum": (("Enlarged Cardiomediastinum",), _SIZES),
-    "both": (("Cardiomegaly", "Enlarged Cardiomediastinum"), _SIZES),
-    "heart_lung": (("Cardiomegaly", *_LUNGS), _FINE),
-    "lung": (_LUNGS, _FINE),
-    "angle": (("Pleural Effusion",), {**_FINE, "blunted": "uncertain"}),
-    "pleura": ((), {}),
-    "elsewhere": ((), {}),
-}
 
 
 class _Event(NamedTuple):
@@ -150,7 +133,7 @@ class _ClauseReader:
 
     def _state(self, event: _Event) -> None:
         for part in self._parts:
-            labels, statuses = _STATES[part.value]
+            labels, statuses = STATES[part.value]
             if labels and event.value in statuses:
                 end = max(part.end, event.end)
                 found = _Found(labels, statuses[event.value], part.start, end, self._clause)
@@ -221,7 +204,9 @@ def _side_of(clause: str, end: int) -> Side | None:
 
 
 def _severity_of(clause: str, end: int) -> Severity | None:
-    names = [(match.end(), name) for name, pattern in _SEVERITIES for match in pattern.finditer(clause, 0, end)]
+    names = [
+        (match.end(), name) for name, pattern in _SEVERITIES for match in pattern.finditer(clause, 0, end)
+    ]
     return cast(Severity, max(names)[1]) if names else None
 
 
@@ -235,7 +220,9 @@ def read_chinese_sentence(sentence: str) -> tuple[Mention, ...]:
         clause, end = sentence[start + 1 :], found.end - start - 1
         side, severity = _side_of(clause, end), _severity_of(clause, end)
         if side is None:
-            side = _side_of(sentence[max(sentence.rfind(mark, 0, found.start) for mark in "，,") + 1 : found.end], 200)
+            side = _side_of(
+                sentence[max(sentence.rfind(mark, 0, found.start) for mark in "，,") + 1 : found.end], 200
+            )
         for label in found.labels:
             mentions.append(
                 Mention(
@@ -254,7 +241,7 @@ def read_chinese_sentence(sentence: str) -> tuple[Mention, ...]:
 
 
 def chinese_sentences(low: str) -> Iterator[tuple[int, int]]:
-    """Start and end of every sentence about this exam; indication and history under a heading are left out."""
+    """Start and end of every sentence about this exam; indication and history are left out."""
     skipping = False
     place = 0
     for heading in [*_HEADING.finditer(low), None]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from cxreport.metrics.labeler import cues, vocabulary
-from cxreport.metrics.labeler.attributes import severity_of, side_of
+from cxreport.metrics.labeler.attributes import Attributes
 from cxreport.metrics.labeler.labels import Mention
-from cxreport.metrics.labeler.phrases import Lexicon, Term
+from cxreport.metrics.labeler.phrases import Lexicon, Term, expand
 from cxreport.metrics.labeler.scope import SentenceReader
 from cxreport.metrics.labeler.sentences import lowered, sentences, words_of
 
 CACHED_SENTENCES = 8192
+LONGEST_SENTENCE = 250
+"""Words; a longer one (a text without full stops) is cut, so that time grows with the length of a text."""
 
 _STEMS: tuple[tuple[str, str], ...] = (
     ("atelect", "atelectasis"),
@@ -78,7 +80,12 @@ _IRREGULAR = {
     "tumour": "tumor",
     "bronchopneumonic": "bronchopneumonia",
     "cannot": "cannot",
-    "can't": "cannot",
+    **dict.fromkeys(("can't", "can’t", "couldn't", "couldn’t"), "cannot"),
+    **{
+        f"{verb}n{mark}t": "not"
+        for verb in ("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "would")
+        for mark in "'’"
+    },
 }
 
 
@@ -86,7 +93,7 @@ def _terms() -> Iterator[tuple[str, Term]]:
     named: defaultdict[str, list[str]] = defaultdict(list)
     for label, phrases in vocabulary.FINDINGS.items():
         for phrase in phrases:
-            for reading in _readings(phrase):
+            for reading in expand(phrase):
                 if label not in named[reading]:
                     named[reading].append(label)
     for phrase, labels in named.items():
@@ -94,6 +101,8 @@ def _terms() -> Iterator[tuple[str, Term]]:
     for label, phrases in (("Edema", vocabulary.CONGESTION), ("Pleural Effusion", vocabulary.BLUNTING)):
         for phrase in phrases:
             yield phrase, Term("find", ((label,), "uncertain"))
+    for phrase in vocabulary.TIPS:
+        yield phrase, Term("tip", (("Support Devices",), "positive"))
     for phrase in vocabulary.EXTUBATION:
         yield phrase, Term("find", (("Support Devices",), "negative"))
     for table, role in (
@@ -106,17 +115,12 @@ def _terms() -> Iterator[tuple[str, Term]]:
             yield from ((phrase, Term(role, value)) for phrase in phrases)
     yield from ((word, Term("weak_part", value)) for word, value in vocabulary.WEAK_PARTS.items())
     yield from ((phrase, Term("large")) for phrase in cues.LARGE)
+    yield from ((phrase, Term("pronoun")) for phrase in cues.PRONOUNS)
     yield "(increased|enlarging)", Term("change", "increased")
     yield "(due to|secondary to|related to|caused by)", Term("break", "cause")
     for table in (cues.CUES, cues.LIMITS):
         for role, phrases in table.items():
             yield from ((phrase, Term(role)) for phrase in phrases)
-
-
-def _readings(phrase: str) -> Iterator[str]:
-    from cxreport.metrics.labeler.phrases import expand
-
-    return expand(phrase)
 
 
 _VOCABULARY = frozenset(
@@ -159,25 +163,28 @@ def read_sentence_uncached(sentence: str) -> tuple[Mention, ...]:
         if form:
             words.append(form)
             places.append(place)
-    events = _LEXICON.events(words)
-    if not events:
-        return ()
-    reader = SentenceReader(events, words)
-    if not reader.readings:
-        return ()
     prior = not cues.PRIOR.isdisjoint(all_words)
-    return tuple(_mentions(reader, sentence, places, prior))
+    if len(words) <= LONGEST_SENTENCE:
+        return tuple(_mentions(words, sentence, places, prior))
+    cuts = range(0, len(words), LONGEST_SENTENCE)
+    pieces = [slice(cut, cut + LONGEST_SENTENCE) for cut in cuts]
+    return tuple(one for piece in pieces for one in _mentions(words[piece], sentence, places[piece], prior))
 
 
 def _mentions(
-    reader: SentenceReader, sentence: str, places: Sequence[tuple[int, int]], prior: bool
+    words: Sequence[str], sentence: str, places: Sequence[tuple[int, int]], prior: bool
 ) -> Iterator[Mention]:
+    events = _LEXICON.events(words)
+    if not events:
+        return
+    reader = SentenceReader(events, words)
+    attributes = Attributes(reader)
     for reading in reader.readings:
         start, end = places[reading.start][0], places[reading.end - 1][1]
         cue = ""
         if reading.cue is not None:
             cue = sentence[places[reading.cue[0]][0] : places[reading.cue[1] - 1][1]]
-        side, severity = side_of(reader, reading), severity_of(reader, reading)
+        side, severity = attributes.side(reading), attributes.severity(reading)
         for label in reading.labels:
             status = reading.status
             yield Mention(

@@ -46,7 +46,7 @@ class Lexicon:
     """A trie of phrases over words; `canonical` gives a word its form in the trie, empty to skip it."""
 
     def __init__(self, phrases: Iterable[tuple[str, Term]], canonical: Callable[[str], str]) -> None:
-        self._root: dict[str, Any] = {}
+        self._root: dict[str | None, Any] = {}
         for phrase, term in phrases:
             for reading in expand(phrase):
                 words = [form for word in _WORD.findall(reading) if (form := canonical(word))]

@@ -11,37 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cxreport.metrics.labeler.labels import OTHER, SUPPORT_DEVICES
+from cxreport.metrics.labeler.clauses import DENIALS, SEPARATORS, Clauses, is_part
+from cxreport.metrics.labeler.labels import SUPPORT_DEVICES, Status
+from cxreport.metrics.labeler.parts import ABNORMAL, STATES
 from cxreport.metrics.labeler.phrases import Event
-
-SEPARATORS = frozenset(("comma", "and", "or"))
-_ENDS = SEPARATORS | {"break", "open", "close"}
-_OPENERS = frozenset(
-    ("no", "not", "no_that", "gone", "doubt", "doubtful", "history", "asserted", "start", "severity", "large")
-)
-_DENIALS = frozenset(("no", "not", "no_that", "gone", "asserted"))
-_ABNORMAL = frozenset(("enlarged", "prominent"))
-
-_HEART, _MEDIASTINUM = ("Cardiomegaly",), ("Enlarged Cardiomediastinum",)
-_SIZES = {"normal": "negative", "enlarged": "positive", "prominent": "positive", "borderline": "uncertain"}
-_LUNGS = ("Lung Opacity", "Consolidation")
-_STATES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "heart": (_HEART, _SIZES),
-    "mediastinum": (_MEDIASTINUM, _SIZES),
-    "both": (_HEART + _MEDIASTINUM, _SIZES),
-    "lung": (_LUNGS, {"normal": "negative", "clear": "negative"}),
-    "pleura": (("Pleural Effusion", "Pneumothorax"), {"normal": "negative", "clear": "negative"}),
-    "angle": (
-        ("Pleural Effusion",),
-        {"normal": "negative", "clear": "negative", "blunted": "uncertain"},
-    ),
-    "vessels": (
-        ("Edema",),
-        dict.fromkeys(("congested", "prominent", "enlarged", "blunted"), "uncertain"),
-    ),
-    "elsewhere": ((), {}),
-}
-"""Part: the labels it speaks of, and the status that each state gives them."""
 
 
 class Reading:
@@ -49,9 +22,10 @@ class Reading:
 
     __slots__ = ("cue", "end", "labels", "plain", "role", "segment", "start", "status")
 
-    def __init__(self, labels: tuple[str, ...], start: int, end: int, segment: int, plain: str) -> None:
+    def __init__(self, labels: tuple[str, ...], start: int, end: int, segment: int, plain: Status) -> None:
         self.labels, self.start, self.end, self.segment = labels, start, end, segment
-        self.plain = self.status = plain
+        self.plain: Status = plain
+        self.status: Status = plain
         self.cue: tuple[int, int] | None = None
         self.role = ""
 
@@ -61,7 +35,7 @@ class _Scope:
 
     __slots__ = ("cue", "new", "role", "status", "used", "weak")
 
-    def __init__(self, role: str, status: str, event: Event, weak: bool = False) -> None:
+    def __init__(self, role: str, status: Status, event: Event, weak: bool = False) -> None:
         self.role, self.status, self.weak = role, status, weak
         self.cue = (event.start, event.end)
         self.used = self.new = False
@@ -72,7 +46,7 @@ class SentenceReader:
 
     def __init__(self, events: Sequence[Event], words: Sequence[str]) -> None:
         self.readings: list[Reading] = []
-        self._events, self._words = events, words
+        self._clauses, self._words = Clauses(events), words
         self._scope: _Scope | None = None
         self._outer: list[_Scope | None] = []
         self._parts: list[Event] = []
@@ -80,8 +54,8 @@ class SentenceReader:
         self._chain: list[Reading] = []
         self._former: list[Reading] = []
         self._joined = self._verb = False
-        self._unchanged = False
-        self.segment = 0
+        self._unchanged = self._part_said = False
+        self.segment = self._part_segment = 0
         self.sides: list[tuple[int, int, str]] = []
         self.severities: list[tuple[int, int, str]] = []
         for place, event in enumerate(events):
@@ -98,7 +72,18 @@ class SentenceReader:
         self._apply_scope(reading, self._scope)
         self._forward = None
 
-    def _add(self, labels: tuple[str, ...], start: int, end: int, plain: str) -> Reading:
+    def _tip(self, event: Event) -> None:
+        labels, plain = event.value
+        if self._verb:
+            self._new_chain()
+        self._add(labels, event.start, event.end, plain).role = "fixed"
+
+    def _pronoun(self, event: Event) -> None:
+        """ "No effusion on the right but a small one on the left"."""
+        if self.readings:
+            self._find(Event("find", (self.readings[-1].labels, "positive"), event.start, event.end))
+
+    def _add(self, labels: tuple[str, ...], start: int, end: int, plain: Status) -> Reading:
         reading = Reading(labels, start, end, self.segment, plain)
         self.readings.append(reading)
         self._chain.append(reading)
@@ -109,8 +94,6 @@ class SentenceReader:
             return
         scope.used = True
         reading.status, reading.cue, reading.role = scope.status, scope.cue, scope.role
-        if scope.status == "negative" and reading.plain == "negative":
-            reading.status = "negative"
 
     def _part(self, event: Event) -> None:
         if self._verb and not self._parts:
@@ -119,17 +102,18 @@ class SentenceReader:
             state, said = self._forward
             self._say(state, said, [event])
         self._parts.append(event)
+        self._part_segment = self.segment
 
     def _weak_part(self, event: Event) -> None:
         following = self._words[event.end] if event.end < len(self._words) else ""
-        beside = self._peek()
+        beside = self._clauses.next(self._place)
         if following in ("and", "or", ",", "/") or (
             beside is not None and beside.role == "state" and beside.start == event.end
         ):
             self._part(Event("part", event.value, event.start, event.end))
 
     def _state(self, event: Event) -> None:
-        state, following = event.value, self._noun_ahead()
+        state, following = event.value, self._clauses.noun_ahead(self._place)
         if state == "borderline" and following is not None and following.role == "find":
             if following.start == event.end:
                 self._scope = _Scope("doubtful", "uncertain", event, weak=True)
@@ -138,7 +122,9 @@ class SentenceReader:
         if state == "enlarged" and near and self._denied() and following and following.role == "find":
             self._change(event)
             return
-        adjective = state in _ABNORMAL and near
+        adjective = near and (
+            state in ABNORMAL or (self.segment != self._part_segment and is_part(following))
+        )
         if state == "normal" and self._verb:
             self._normalise(event)
         if self._parts and not adjective:
@@ -156,10 +142,10 @@ class SentenceReader:
 
     def _say(self, state: str, said: Event, parts: Sequence[Event]) -> None:
         for part in parts:
-            labels, statuses = _STATES[part.value]
+            labels, statuses = STATES[part.value]
             if state not in statuses:
                 continue
-            if said.start < part.start and (state in _ABNORMAL and part.start - said.end > 4):
+            if said.start < part.start and (state in ABNORMAL and part.start - said.end > 4):
                 continue
             start, end = min(part.start, said.start), max(part.end, said.end)
             if self._verb:
@@ -201,8 +187,8 @@ class SentenceReader:
 
     def _either_side(self, event: Event) -> None:
         """A word that stands before a finding ("possible edema") or after it ("edema is possible")."""
-        status = "negative" if event.role == "gone_after" else "uncertain"
-        following = self._ahead()
+        status: Status = "negative" if event.role == "gone_after" else "uncertain"
+        following = self._clauses.ahead(self._place)
         if any(one.role in ("find", "part") for one in following):
             if self._scope is None or self._scope.status not in ("negative", "absent"):
                 self._scope = _Scope(event.role, status, event, weak=True)
@@ -211,18 +197,22 @@ class SentenceReader:
 
     def _after(self, event: Event) -> None:
         status = _POST[event.role]
-        if not (self._chain or self._former) and any(one.role == "find" for one in self._ahead()):
+        if not (self._chain or self._former) and any(
+            one.role == "find" for one in self._clauses.ahead(self._place)
+        ):
             self._scope = _Scope(event.role, status, event, weak=True)
         else:
             self._reach_back(status, event)
 
-    def _reach_back(self, status: str, event: Event) -> None:
+    def _reach_back(self, status: Status, event: Event) -> None:
         chain = self._chain or self._former
         for reading in chain if self._joined else chain[-1:]:
-            if reading.role == "history" or (status == "uncertain" and SUPPORT_DEVICES in reading.labels):
+            if reading.role in ("history", "fixed") or (
+                status == "uncertain" and SUPPORT_DEVICES in reading.labels
+            ):
                 continue
             if status == "negative" and reading.role == "no_that":
-                reading.status, reading.cue = "positive", (reading.cue or (0, 0))[:1] + (event.end,)
+                reading.status, reading.cue = "positive", (event.start, event.end)
             elif status == "negative" or reading.status == "positive":
                 reading.status, reading.cue, reading.role = status, (event.start, event.end), event.role
         self._verb = True
@@ -254,19 +244,18 @@ class SentenceReader:
 
     def _change(self, event: Event) -> None:
         """ "No change in the effusion" does not deny the effusion."""
-        if self._denied():
+        following = self._clauses.noun_ahead(self._place)
+        of_part = self._parts if following is None else is_part(following)
+        if event.value == "increased" and of_part:
+            self._state(Event("state", "prominent", event.start, event.end))
+        elif self._denied():
             self._scope = None
             self._unchanged = True
-        elif event.value == "increased":
-            following = self._peek()
-            near = following is not None and following.start - event.end <= 3
-            if not (near and following is not None and following.role in ("find", "state")):
-                self._state(Event("state", "prominent", event.start, event.end))
 
     def _new(self, event: Event) -> None:
         if self._scope is not None and self._scope.role in ("no", "not"):
             self._scope.new = True
-        elif self._unchanged and self._before("or"):
+        elif self._unchanged and self._clauses.follows(self._place, "or"):
             self._scope = _Scope("no", "negative", event)
         self._unchanged = False
 
@@ -276,7 +265,14 @@ class SentenceReader:
         keeps = event.value == "cause" and self._scope is not None and self._scope.role == "no"
         if not keeps:
             self._scope = None
-        self._parts, self._forward, self._unchanged = [], None, False
+        following = self._clauses.next(self._place)
+        if (
+            following is None
+            or following.role != "state"
+            or self._clauses.noun_ahead(self._place) is not None
+        ):
+            self._parts = []
+        self._forward, self._unchanged = None, False
         if self._chain:
             self._former = self._chain
         self._new_chain()
@@ -288,86 +284,41 @@ class SentenceReader:
     def _verb_word(self, event: Event) -> None:
         self._verb = self._verb or bool(self._chain)
         self._forward = None
+        self._part_said = bool(self._parts)
         if self._scope is not None and self._scope.weak and self._scope.used:
             self._scope = None
 
     def _separator(self, event: Event) -> None:
         role = event.role
-        ends = self._new_clause()
+        ends = self._clauses.begins(self._place)
         if role == "or" and self._scope is None:
             self._alternatives(event)
         elif self._scope is not None and (
-            ends or (role == "comma" and self._scope.weak and not self._list_ahead())
+            ends or (role == "comma" and self._scope.weak and not self._clauses.list_ahead(self._place))
         ):
             self._scope = None
-        if self._forward is not None and (ends or (role == "comma" and self._forward[0] in _ABNORMAL)):
+        if self._forward is not None and (ends or (role == "comma" and self._forward[0] in ABNORMAL)):
             self._forward = None
+        if self._part_said and any(
+            one.role in ("part", "weak_part") for one in self._clauses.ahead(self._place)
+        ):
+            self._parts = []
+        self._part_said = False
         self._joined = self._joined or role != "comma"
         self.segment += 1
 
     def _alternatives(self, event: Event) -> None:
         """ "Atelectasis or pneumonia", neither denied: each is uncertain."""
-        chain, following = self._chain, self._ahead()
+        chain, following = self._chain, self._clauses.ahead(self._place)
         if not chain or self._verb or chain[-1].segment != self.segment or chain[-1].status != "positive":
             return
-        if any(one.role in _DENIALS for one in following):
+        if any(one.role in DENIALS for one in following):
             return
         next_find = next((one for one in following if one.role == "find"), None)
         if next_find is None or {*chain[-1].labels, *next_find.value[0]} & {SUPPORT_DEVICES}:
             return
         self._doubt_last(event)
         self._scope = _Scope("doubtful", "uncertain", event, weak=True)
-
-    def _new_clause(self) -> bool:
-        """Whether a clause of its own follows the separator at the current place."""
-        events, place = self._events, self._place
-        if place + 1 >= len(events):
-            return False
-        first = events[place + 1]
-        if first.role in ("and", "or", "comma"):
-            return False
-        if first.role in _DENIALS or first.role == "break":
-            return True
-        if events[place].role == "or":
-            return False
-        following = self._ahead()
-        roles = [one.role for one in following]
-        if _has_predicate(following):
-            return True
-        if first.role in ("part", "weak_part") and "state" in roles:
-            return True
-        starts = first.role in _OPENERS or first.role == "state" or (first.role == "side" and "find" in roles)
-        starts = starts or (first.role == "change" and "find" in roles)
-        return starts and not self._list_ahead()
-
-    def _list_ahead(self) -> bool:
-        for event in self._events[self._place + 1 :]:
-            if event.role == "or":
-                return True
-            if event.role == "break" or event.role in _DENIALS:
-                return False
-        return False
-
-    def _ahead(self) -> list[Event]:
-        """The events from here to the end of the next segment."""
-        following = []
-        for event in self._events[self._place + 1 :]:
-            if event.role in _ENDS:
-                break
-            following.append(event)
-        return following
-
-    def _peek(self) -> Event | None:
-        place = self._place + 1
-        if place < len(self._events) and self._events[place].role not in _ENDS:
-            return self._events[place]
-        return None
-
-    def _noun_ahead(self) -> Event | None:
-        return next((one for one in self._ahead() if one.role in ("find", "part")), None)
-
-    def _before(self, role: str) -> bool:
-        return self._place > 0 and self._events[self._place - 1].role == role
 
     def _open(self, event: Event) -> None:
         self._outer.append(self._scope)
@@ -388,22 +339,14 @@ class SentenceReader:
 
     def _large(self, event: Event) -> None:
         self.severities.append((event.start, self.segment, "severe"))
-        following = self._peek()
+        following = self._clauses.next(self._place)
         if self._parts or (
             following is not None and following.role == "part" and following.start == event.end
         ):
             self._state(Event("state", "prominent", event.start, event.end))
 
 
-def _has_predicate(events: Sequence[Event]) -> bool:
-    """Whether a segment says something of its own ("heart is enlarged"), not just that a list is not seen."""
-    for place, event in enumerate(events):
-        if event.role == "verb" and (place + 1 == len(events) or events[place + 1].role != "seen"):
-            return place > 0 and place + 1 < len(events)
-    return False
-
-
-_PRE = {
+_PRE: dict[str, Status] = {
     "no": "negative",
     "not": "negative",
     "no_that": "negative",
@@ -411,9 +354,11 @@ _PRE = {
     "doubt": "uncertain",
     "history": "absent",
 }
-_POST = {"absent_after": "negative", "doubt_after": "uncertain"}
+_POST: dict[str, Status] = {"absent_after": "negative", "doubt_after": "uncertain"}
 _ACTIONS: dict[str, Callable[[SentenceReader, Event], Any]] = {
     "find": SentenceReader._find,
+    "tip": SentenceReader._tip,
+    "pronoun": SentenceReader._pronoun,
     "part": SentenceReader._part,
     "weak_part": SentenceReader._weak_part,
     "state": SentenceReader._state,

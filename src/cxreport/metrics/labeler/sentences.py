@@ -21,7 +21,8 @@ _RESULTS = (
 _PICTURES = r"(?:[a-z0-9,()/ -]{0,40}\b)?(?:chest|views?|radiographs?)\b[a-z0-9,()/ -]{0,40}"
 """A heading such as "PA and lateral chest:", after which results follow."""
 _HEADER = re.compile(
-    rf"(?:^|[\n.;:!?])\s*\b(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}|{_PICTURES}))[ \t]*:"
+    rf"(?:^|[\n.;:!?])\s{{0,20}}\b"
+    rf"(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}|{_PICTURES}))[ \t]*:"
 )
 _BARE_REASON = re.compile(
     r"\s*(?:indication|clinical (?:history|indication|information)|reason for (?:exam|study|examination)"
@@ -33,7 +34,7 @@ _SENTENCE_END = re.compile(
 )
 _SHORT_LINE = 50
 """Characters; a line that was wrapped is longer."""
-_WORD = re.compile(r"[^\W_]+|[,:()/?]")
+_WORD = re.compile(r"[^\W_]+(?:['’]t\b)?|[,:()/?]")
 _OPEN_ENDED = re.compile(
     r"(?:,|\b(?:and|or|of|the|a|an|with|without|in|is|are|no|for|to|at|from|by|than|right|left|was|were|has|"
     r"have|may|be|not|small|mild|bilateral|pleural|lower|upper|pulmonary))$"
@@ -61,13 +62,13 @@ def sentences(low: str) -> Iterator[tuple[int, int]]:
         return
     headers = list(_HEADER.finditer(low))
     place, skipping = 0, False
+    last_result = max((number for number, header in enumerate(headers) if header["result"]), default=-1)
     for number, header in enumerate([*headers, None]):
         end = header.start() if header else len(low)
         if not skipping:
             yield from _split(low, place, end)
         else:
-            headed = any(later["result"] for later in headers[number:])
-            if not headed:
+            if number > last_result:
                 first = next(_split(low, place, end), None)
                 if first is not None:
                     yield from _split(low, first[1], end)

@@ -31,8 +31,10 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "density in the [left|right] [upper|lower|mid|middle] (lung|lobe|base)",
         "infiltrate",
         f"interstitial {_INTERSTITIAL}",
-        "(increased|prominent|coarse|coarsened|accentuated|chronic) [bronchovascular|interstitial|lung] marking",
-        "(reticular|reticulonodular|reticular nodular) [interstitial] (marking|pattern|change|density|interstitial)",
+        "(increased|prominent|coarse|coarsened|accentuated|chronic) [bronchovascular|interstitial|lung] "
+        "marking",
+        "(reticular|reticulonodular|reticular nodular) [interstitial] (marking|pattern|change|density|"
+        "interstitial)",
         "(reticulation|reticulonodular|ground glass|groundglass|haziness|hazy|haze)",
         "(peribronchial|bronchial wall|peribronchovascular) (thickening|cuffing)",
         "parenchymal scarring",
@@ -42,7 +44,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     "Lung Lesion": (
         "nodule",
         "nodularity",
-        "(nodular|round|rounded|mass like|masslike) [appearing|lung|pulmonary] (opacity|density|shadow|lesion|focus)",
+        "(nodular|round|rounded|mass like|masslike) [appearing|lung|pulmonary] (opacity|density|shadow|"
+        "lesion|focus)",
         "mass",
         "(lung|pulmonary|parenchymal|cavitary|cavitating|nodular|mass like|masslike|lytic lung) lesion",
         "(lung|pulmonary) (cancer|carcinoma|malignancy|tumor|neoplasm|metastasis)",
@@ -73,7 +76,11 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(lung|lobar|lobe) collapse",
         "collapse of the (lung|left|right)",
     ),
-    "Pneumothorax": ("pneumothorax", "ptx", "hydropneumothorax", "hemopneumothorax", "deep sulcus sign", "pleural (air|gas) [collection]"),
+    "Pneumothorax": (
+        "(pneumothorax|ptx|hydropneumothorax|hemopneumothorax)",
+        "deep sulcus sign",
+        "pleural (air|gas) [collection]",
+    ),
     "Pleural Effusion": (
         "effusion",
         "[pleural] effusion [fluid]",
@@ -86,7 +93,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "Pleural Other": (
         "(pleural|pleuroparenchymal|pleural parenchymal|pleuropericardial|pleural based) "
-        "(thickening|scar|scarring|plaque|calcification|nodularity|fibrosis|disease|reaction|opacity|abnormality|mass)",
+        "(thickening|scar|scarring|plaque|calcification|nodularity|fibrosis|disease|reaction|opacity|"
+        "abnormality|mass)",
         "calcified pleural plaque",
         "(thickening|scarring|calcification) of the pleura",
         "thickened pleura",
@@ -96,9 +104,12 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "Fracture": ("fracture", "fx", "(broken|fractured) rib"),
     "Support Devices": (
-        "(tube|catheter|pacemaker|pacer|picc|mediport|portacath|port a cath|permacath|hardware|prosthesis|stent)",
-        "(icd|aicd|defibrillator|defib|device|lead|electrode|drain|pigtail|pleurx|screw|plate|rod|cannula|coil)",
-        "(clip|staple|suture|wire|stimulator|neurostimulator|cerclage|arthroplasty|iabp|lvad|dobhoff|ett|ngt|ogt)",
+        "(tube|catheter|pacemaker|pacer|picc|mediport|portacath|port a cath|permacath|hardware|prosthesis|"
+        "stent)",
+        "(icd|aicd|defibrillator|defib|device|lead|electrode|drain|pigtail|pleurx|screw|plate|rod|cannula|"
+        "coil)",
+        "(clip|staple|suture|wire|stimulator|neurostimulator|cerclage|arthroplasty|iabp|lvad|dobhoff|ett|"
+        "ngt|ogt)",
         "(tracheostomy|trach|swan|swan ganz|valve|ventriculoperitoneal shunt|vp shunt|shunt catheter|ecmo)",
         "[support] apparatus",
         "support (device|line|equipment|hardware)",
@@ -137,12 +148,15 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "vagal nerve stimulator",
     ),
     OTHER: (
-        "(emphysema|copd|bronchiectasis|fibrosis|scoliosis|kyphosis|kyphoscoliosis|levoscoliosis|dextroscoliosis"
+        "(emphysema|copd|bronchiectasis|fibrosis|scoliosis|kyphosis|kyphoscoliosis|levoscoliosis|"
+        "dextroscoliosis"
         "|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|pneumomediastinum|pneumoperitoneum"
-        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|atherosclerosis"
+        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|"
+        "atherosclerosis"
         "|atherosclerotic|calcification|calcified|tortuous|tortuosity|ectasia|ectatic|unfolded|scar|scarring"
         "|aneurysm|eventration|hyperlucency|hyperlucent|blebs|bulla|bullous|dislocation|subluxation|contusion"
-        "|arthritis|arthropathy|arthritic|bronchitis|asthma|sarcoidosis|cyst|lucency|dextrocardia|deformity|asbestosis"
+        "|arthritis|arthropathy|arthritic|bronchitis|asthma|sarcoidosis|cyst|lucency|dextrocardia|"
+        "deformity|asbestosis"
         "|histoplasmosis|bronchiolitis|pneumatocele|abscess|goiter|hypoinflation|hypoinflated|aspiration)",
         "degenerative (change|disease|endplate change|joint disease|spurring|osteophyte)",
         "(degenerative|spurring|dish)",
@@ -151,12 +165,15 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "granulomatous (disease|change|process|calcification|infection)",
         "(thyroid|chest wall|breast|axillary|abdominal|renal|adrenal|liver|hepatic|soft tissue) mass",
         "(mass effect|body mass)",
+        "(vertebra|vertebra body|vertebra bodies|compression|endplate) collapse",
+        "collapse of the (vertebra|thoracic vertebra|lumbar vertebra|vertebra body)",
         "volume loss",
         "loss of volume",
         "low lung volume",
         "(pericardial|joint) effusion",
         "pleural or pericardial effusion",
-        "(soft tissue|subcutaneous|chest wall|peripheral|bowel wall|leg|ankle|facial|laryngeal|cerebral) edema",
+        "(soft tissue|subcutaneous|chest wall|peripheral|bowel wall|leg|ankle|facial|laryngeal|cerebral) "
+        "edema",
         "subcutaneous (emphysema|air|gas)",
         "free [intraperitoneal|subdiaphragmatic|peritoneal] (air|gas)",
         "(tracheal|mediastinal) (deviation|shift)",
@@ -168,20 +185,31 @@ FINDINGS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Label: the phrases that name it. A phrase under two labels names both."""
 
+TIPS: tuple[str, ...] = (
+    "[nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central|venous] (tube|catheter|line|lead|"
+    "device|wire) tip",
+    "tip of the [nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central] [venous] (tube|"
+    "catheter|line|lead)",
+)
+"""A device whose tip is out of sight is still there."""
+
 EXTUBATION: tuple[str, ...] = ("(extubated|extubation)",)
 """Says that a device is gone."""
 
 CONGESTION: tuple[str, ...] = (
-    f"{_VESSELS} (congestion|prominence|engorgement|redistribution|indistinctness|fullness|plethora|hypertension)",
+    f"{_VESSELS} (congestion|prominence|engorgement|redistribution|indistinctness|fullness|plethora|"
+    f"hypertension)",
     "(pulmonary|central|hilar|perihilar) [vascular|venous] (congestion|engorgement)",
-    "(prominent|engorged|congested|indistinct|increased) [central] [pulmonary] (vessel|vasculature|vascularity|vascular marking)",
+    "(prominent|engorged|congested|indistinct|increased) [central] [pulmonary] (vessel|vasculature|"
+    "vascularity|vascular marking)",
     "(cephalization|congestion|vascular cephalization)",
     "pulmonary vascular marking (prominence|congestion)",
 )
 """Stated plainly they make Edema uncertain, as in the CheXpert labeler."""
 
 BLUNTING: tuple[str, ...] = (
-    "(blunting|blunted|obscuration|obliteration|effacement|obscured|blunt) [of] [the] [left|right|bilateral|lateral"
+    "(blunting|blunted|obscuration|obliteration|effacement|obscured|blunt) [of] [the] [left|right|"
+    "bilateral|lateral"
     "|posterior|both] [lateral|posterior] (costophrenic|cp) [angle|sulcus|recess]",
     "costophrenic (angle|sulcus|recess) (blunting|obscuration)",
 )
@@ -200,7 +228,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "mediastinum": (
         "[superior|upper] mediastinum",
-        "[superior|upper] mediastinal (contour|silhouette|structure|width|border|size|configuration|shadow|outline|"
+        "[superior|upper] mediastinal (contour|silhouette|structure|width|border|size|configuration|"
+        "shadow|outline|"
         "appearance)",
         "(cardiomediastinal|cardio mediastinal|cardiomediastinum|cardiac mediastinal|heart and mediastinal|"
         "mediastinal and cardiac) [silhouette|contour|structure|border|size|configuration|shadow|outline]",
@@ -223,8 +252,10 @@ PARTS: dict[str, tuple[str, ...]] = {
         "pulmonary (interstitium|vascular)",
     ),
     "elsewhere": (
-        "(aorta|aortic (arch|knob|contour)|hilum|hilar|trachea|thyroid|diaphragm|hemidiaphragm|spine|vertebra|bone|rib"
-        "|stomach|abdomen|soft tissue|osseous structure|bony structure|skeletal structure|pulmonary artery|atrium"
+        "(aorta|aortic (arch|knob|contour)|hilum|hilar|trachea|thyroid|diaphragm|hemidiaphragm|spine|"
+        "vertebra|bone|rib"
+        "|stomach|abdomen|soft tissue|osseous structure|bony structure|skeletal structure|pulmonary "
+        "artery|atrium"
         "|lymph node|esophagus|thymus|pericardium|ventricle|fissure|airway|bony thorax|azygos vein|skeleton)",
         "(chest wall|visualized bone|lung volume|pulmonary (outflow tract|trunk))",
     ),
@@ -253,7 +284,8 @@ STATES: dict[str, tuple[str, ...]] = {
         "(sharp|crisp)",
     ),
     "enlarged": (
-        "(enlarged|enlargement|widened|widening|dilated|dilation|dilatation|big|globular|cardiomegalic|generous)",
+        "(enlarged|enlargement|widened|widening|dilated|dilation|dilatation|big|globular|cardiomegalic|"
+        "generous)",
         "(abnormally|increased in|increase in) (large|size|width)",
         "(increased|abnormal|abnormally increased) (size|width|diameter)",
         "(greater than|more than) (50|half|0 . 5)",
