@@ -1,9 +1,9 @@
-"""Words by the rules of the Penn Treebank, as the scorer ``pycocoevalcap`` has them: lower case, no punctuation.
+"""Words by the rules of the Penn Treebank, as ``pycocoevalcap`` has them: lower case, no punctuation.
 
-Written to give what Stanford's ``PTBTokenizer`` (CoreNLP 3.4.1, ``-preserveLines -lowerCase``) gives, after which
-``pycocoevalcap`` drops punctuation marks. Like that program it takes the longest token that any rule allows,
-and of rules that allow as much the first. Emoticons and letters of scripts beyond Latin, Greek, Cyrillic and
-those of East Asia are approximated.
+Written to give what Stanford's ``PTBTokenizer`` (CoreNLP 3.4.1, ``-preserveLines -lowerCase``) gives, after
+which ``pycocoevalcap`` drops punctuation marks. Like that program it takes the longest token that any rule
+allows, and of rules that allow as much the first. Emoticons and letters of scripts beyond Latin, Greek,
+Cyrillic and those of East Asia are approximated.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _NOT_LETTER = "(?=[^A-Za-z]|$)"
 
 _ALWAYS = (
     "adj adm adv al ala alex apr ariz assn assoc asst attys? aug ave bancorp bhd blvd brig bros calif cf cie"
-    " co?mdr cos? colo? conn corp cpl ct dak dec del dept det drs? elec ens esq est etc ext feb fla fri ft ga"
-    " gen govs? hon inc ind insp intl invt jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs minn mlle"
-    " mme mon? mont mrs? ms msgr mt natl neb nev nov oct okla penn pfc ph plc pres profs? pvt rd reps? rev rt"
-    " sens? sept? seq sfc sgt spc sq sr ste? supts? sys tel tenn thu thurs treas tues? univ v vs va vt wed wisc?"
-    " wm wyo"
-).replace(" del ", " ")
+    " co?mdr cos? colo? conn corp cpl ct dak dec dept det drs? elec ens esq est etc ext feb fla fri ft ga"
+    " gen govs? hon inc ind insp intl invt jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs minn"
+    " mlle mme mon? mont mrs? ms msgr mt natl neb nev nov oct okla penn pfc ph plc pres profs? pvt rd"
+    " reps? rev rt sens? sept? seq sfc sgt spc sq sr ste? supts? sys tel tenn thu thurs treas tues? univ v vs va vt wed"
+    " wisc? wm wyo"
+)
 _CAPITALS_ONLY = "ark az del ill la mass miss ore pa tex wash"
 _NOT_UPPER = "mfg mtg ptes? pty"
-_BEFORE_NUMBERS = "art ca figs? nos? op pp prop".replace("figs?", "fig")
+_BEFORE_NUMBERS = "art ca fig nos? op pp prop"
 
 
 def _in_cases(words: str, *cases: str) -> str:
@@ -57,10 +57,14 @@ _ABBREVIATION = "|".join(
         _in_cases(_ALWAYS, "lower", "capital", "upper"),
         _in_cases(_CAPITALS_ONLY, "capital", "upper"),
         _in_cases(_NOT_UPPER, "lower", "capital"),
-        "[Ee]d\\.D|[Pp]h\\.D|[Aa]\\.[Kk]\\.[Aa]",
     )
 )
 _ACRONYM = "[A-Za-z](?:\\.[A-Za-z])*"
+_SENTENCE_STARTS = (
+    "A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once"
+    "|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
+)
+"""Before these a single letter with a dot ends a sentence."""
 _L, _LD = f"[{_LETTERS}]", f"[{_LETTERS}{_DIGITS}]"
 _D = f"[{_DIGITS}]"
 _NUMBER = f"(?:{_D}*(?:[.:,\u00ad\u066b\u066c]{_D}+)+|{_D}+)"
@@ -78,20 +82,21 @@ _RULES = tuple(
         f"([Gg]on|[Ww]an|[Gg]ot)(?:na|ta){_NOT_LETTER}",
         f"([Gg]im|[Ll]em)me{_NOT_LETTER}",
         f"({_APOSTROPHE}[Tt])(?:is|was){_NOT_LETTER}",
-        f"([A-Za-z]*?[A-MO-Za-mo-z])[nN]{_APOSTROPHE}[tT]{_NOT_LETTER}",
+        f"([A-Za-z]*?[A-MO-Za-mo-z])[nN]{_APOSTROPHE}[tT]",
         f"[nN]{_APOSTROPHE}[tT]{_NOT_LETTER}",
         f"{_APOSTROPHE}(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL]){_NOT_LETTER}",
         f"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*",
-        f"{_APOSTROPHE}n{_APOSTROPHE}?(?=[^A-Za-z]|$)|[lLdDjJ]{_APOSTROPHE}|{_APOSTROPHE}em(?![A-Za-z])"
+        f"{_APOSTROPHE}n(?:{_APOSTROPHE}|{_NOT_LETTER})|[lLdDjJ]{_APOSTROPHE}|{_APOSTROPHE}em(?![A-Za-z])"
         f"|[yY]{_APOSTROPHE}(?=[A-Za-z])|{_APOSTROPHE}[2-9]0s|{_APOSTROPHE}till?(?![A-Za-z])"
-        f"|[A-HJ-XZn]{_QUOTE}{_L}{{2,}}|{_L}*[aeiouyAEIOUY]{_QUOTE}[aeiouA-Z]{_L}*"
+        f"|[A-HJ-XZn]{_QUOTE}{_L}{{2,}}|{_L}+[aeiouyAEIOUY]{_QUOTE}[aeiouA-Z]{_L}*"
         f"|{_APOSTROPHE}cause(?![A-Za-z])|c{_APOSTROPHE}mon",
-        "(?:https?|ftp)://[^ \\t\\n\\f\\r\"<>|(){}]+[^ \\t\\n\\f\\r\"'<>|.!?(){},-]",
-        "(?:www\\.(?:[^ \\t\\n\\f\\r\"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}"
+        '(?:https?|ftp)://[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"\'<>|.!?(){},-]',
+        '(?:www\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}'
         "|(?:[^ \\t\\n\\f\\r\"`'<>|.!?(){},_$/-]+\\.)+(?:com|net|org|edu))"
-        "(?:/[^ \\t\\n\\f\\r\"<>|(){}]*[^ \\t\\n\\f\\r\"'<>|.!?(){},-])?",
-        "[a-zA-Z0-9][^ \\t\\n\\f\\r\"<>|(){}\u00a0@]*@(?:[^ \\t\\n\\f\\r\"<>|(){}.\u00a0@]+\\.)+[a-zA-Z]{2,4}",
-        "[#@][A-Za-z_][A-Za-z_0-9]*",
+        '(?:/[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"\'<>|.!?(){},-])?',
+        '[a-zA-Z0-9][^ \\t\\n\\f\\r"<>|(){}\u00a0@]*@(?:[^ \\t\\n\\f\\r"<>|(){}.\u00a0@]+\\.)*'
+        '[^ \\t\\n\\f\\r"<>|(){}.\u00a0@]+',
+        "#[A-Za-z]+|@[A-Za-z_][A-Za-z_0-9]*",
         f"{_D}{{1,2}}[-/]{_D}{{1,2}}[-/]{_D}{{2,4}}",
         f"[-+]?{_NUMBER}",
         f"(?:{_D}{{1,4}}[- \u00a0])?{_D}{{1,4}}(?:\\\\?/|\u2044){_D}{{1,4}}",
@@ -99,22 +104,29 @@ _RULES = tuple(
         "[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+",
         "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
         f"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*(?:-(?:[A-Za-z0-9\u00ad]+|{_ACRONYM}\\.))+",
-        f"{_LD}+(?:[-._/]{_LD}+)*\\.(?:{_FILE_ENDINGS})(?![{_LETTERS}{_DIGITS}])",
-        f"(?:{_ABBREVIATION}|{_ACRONYM})\\.",
+        f"{_LD}+(?:[-._/]{_LD}+)*\\.(?i:{_FILE_ENDINGS})(?![{_LETTERS}{_DIGITS}])",
+        f"(?:{_ABBREVIATION})\\.",
+        f"([A-Za-z])\\. +(?:{_SENTENCE_STARTS})(?![A-Za-z])",
+        f"(?:{_ACRONYM}|[Pp]h\\.[dD]|[Ee]d\\.[dD]|(?:Canada|Sino|Korean|EU|Japan|non)-U\\.S)\\.",
+        f"((?:{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*|{_LD}+(?:-{_LD}+)*)\\.)[,;:]",
         f"((?:{_in_cases(_BEFORE_NUMBERS, 'lower', 'capital', 'upper')})\\.) ?[0-9]",
         f"(?:\\([0-9]{{2,3}}\\){_BLANK}?|(?:\\+\\+?)?(?:[0-9]{{2,4}}[- \u00a0])?[0-9]{{2,4}}[- \u00a0])"
-        f"[0-9]{{3,4}}[- \u00a0]?[0-9]{{3,5}}|(?:(?:\\+\\+?)?[0-9]{{2,4}}\\.)?[0-9]{{2,4}}\\.[0-9]{{3,4}}\\.[0-9]{{3,5}}",
+        f"[0-9]{{3,4}}[- \u00a0]?[0-9]{{3,5}}"
+        f"|(?:(?:\\+\\+?)?[0-9]{{2,4}}\\.)?[0-9]{{2,4}}\\.[0-9]{{3,4}}\\.[0-9]{{3,5}}",
         "[A-Z]*\\$|#",
         "(?:[cC]\\+\\+|[cC]#)",
-        "([<>]?[:;=]['o*^-]?[)(dDpP\\[\\]@|\\\\{}])(?:[^A-Za-z]|$)",
+        "([<>]?[:;=]['o*^-]?[)(dDpPO\\[\\]@|\\\\{}])(?:[^A-Za-z0-9]|$)",
         "&(?:amp|lt|gt|quot|apos|nbsp|[mn]dash);|&#[0-9]+;",
-        "[\u0096\u0097\u2013-\u2015]|-{2,}|\\.\\.\\.+|\\.(?: \\.){2,}|\u2026|[?!]+|[*]+|_+|''",
+        "[\u0096\u0097\u2013-\u2015]|-{2,}|\\.\\.\\.+|\\.(?: \\.){2,}|\u2026"
+        "|[?!]+|[*]+|_+|#{2,}|@{2,}|<{2,}|>{2,}|''",
         f"[!-/:-@\\[-`{{-~{_SYMBOLS}\u0091-\u0094\u00ab\u00bb\u2018-\u201f\u2039\u203a]",
     )
 )
 """Where a rule has a group, the token is the group and the rest is what must follow it."""
 
-_CROSSES_BLANKS = re.compile(r"<|[0-9)][ \u00a0][0-9]|\. \.|(?i:art|ca|fig|nos?|op|pp|prop)\. [0-9]")
+_CROSSES_BLANKS = re.compile(
+    r"<|[0-9)][ \u00a0][0-9]|\. \.|\b[A-Za-z]\. [A-Z]|(?i:art|ca|fig|nos?|op|pp|prop)\. [0-9]"
+)
 _CHUNKS = re.compile("[^ \\t\\n\\x0b\\f\\r\u00a0\u2000-\u200a\u3000]+")
 _CHANGED = {
     "(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-", "&amp;": "&",
@@ -165,6 +177,8 @@ def _written(token: str) -> str:
     changed = _CHANGED.get(token)
     if changed is None:
         changed = token.replace("\u00ad", "").replace(" ", "\u00a0") or "-"
-        if len(token) > 1 and not token.startswith("<"):
+        if len(token) > 1 and token[-1] != ">":
             changed = changed.translate(_BRACKETS_INSIDE)
+    if token[0] in "nN\u0092\u2019" and len(token) <= 3:
+        changed = changed.replace("\u2019", "'").replace("\u0092", "'")
     return changed.lower()
