@@ -1,7 +1,8 @@
 """Scores of drafts: one file per metric, and the registries that name them.
 
-A metric is a function from (hypotheses, references) to a :class:`~cxreport.metrics.statistics.Tally`. It raises
-:class:`~cxreport.metrics.unavailable.MetricUnavailable` where its package, weights or resources are absent.
+A metric is a function from (hypotheses, references) to a :class:`~cxreport.metrics.statistics.Tally`. It
+raises :class:`~cxreport.metrics.unavailable.MetricUnavailable` where its package, weights or resources are
+absent.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Metric = Callable[[Sequence[str], Sequence[str]], "Tally"]
 LANGUAGE_METRICS: dict[str, str] = {
     "bleu": "cxreport.metrics.bleu:bleu",
     "rouge_l": "cxreport.metrics.rouge:rouge_l",
+    "meteor": "cxreport.metrics.meteor:meteor",
     "cider": "cxreport.metrics.cider:cider_d",
     "length_ratio": "cxreport.metrics.diversity:length_ratio",
 }
@@ -36,12 +38,16 @@ CLINICAL_METRICS: dict[str, str] = {
     "radgraph": "cxreport.metrics.models.radgraph:radgraph_f1",
     "ratescore": "cxreport.metrics.models.ratescore:ratescore",
     "green": "cxreport.metrics.models.green:green",
+    "bertscore": "cxreport.metrics.models.bertscore:bertscore",
     "radcliq_v1": "cxreport.metrics.models.radcliq:radcliq_v1",
 }
-"""Metrics that compare what a draft and its reference mean: name -> ``module:function``. They get whole texts."""
+"""Metrics that compare what a draft and its reference mean: name -> ``module:function``.
+
+They get whole texts.
+"""
 
 ON_REQUEST: frozenset[str] = frozenset(
-    {"chexpert.rules_zh", "chexpert.chexbert", "radgraph", "ratescore", "green", "radcliq_v1"}
+    {"bertscore", "chexpert.rules_zh", "chexpert.chexbert", "radgraph", "ratescore", "green", "radcliq_v1"}
 )
 """Metrics that are computed only when they are asked for by name: they need weights, or another language."""
 

@@ -38,8 +38,8 @@ _ALWAYS = (
     " co?mdr cos? colo? conn corp cpl ct dak dec dept det drs? elec ens esq est etc ext feb fla fri ft ga"
     " gen govs? hon inc ind insp intl invt jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs minn"
     " mlle mme mon? mont mrs? ms msgr mt natl neb nev nov oct okla penn pfc ph plc pres profs? pvt rd"
-    " reps? rev rt sens? sept? seq sfc sgt spc sq sr ste? supts? sys tel tenn thu thurs treas tues? univ v vs va vt wed"
-    " wisc? wm wyo"
+    " reps? rev rt sens? sept? seq sfc sgt spc sq sr ste? supts? sys tel tenn thu thurs treas tues? univ v vs"
+    " va vt wed wisc? wm wyo"
 )
 _CAPITALS_ONLY = "ark az del ill la mass miss ore pa tex wash"
 _NOT_UPPER = "mfg mtg ptes? pty"

@@ -60,5 +60,5 @@ def test_what_is_absent_is_named(tmp_path: Path, tiny_bert: Path, monkeypatch: p
     with pytest.raises(UserError, match="no layer for tiny"):
         bertscore(["a"], ["a"], model=tmp_path / "tiny", rescaled=False)
     monkeypatch.setattr("cxreport.metrics.models.bertscore.find_spec", lambda name: None)
-    with pytest.raises(MetricUnavailable, match="pip install bert-score"):
+    with pytest.raises(MetricUnavailable, match=r"pip install .cxreport\[bertscore\]"):
         bertscore(["a"], ["a"])

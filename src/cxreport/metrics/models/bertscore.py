@@ -42,7 +42,9 @@ def bertscore(
     """
     spec = find_spec("bert_score")
     if spec is None or spec.origin is None:
-        raise MetricUnavailable("BERTScore needs the package bert-score; run `pip install bert-score`.")
+        raise MetricUnavailable(
+            "BERTScore needs the package bert-score; run `pip install 'cxreport[bertscore]'`."
+        )
     folder = model_folder(model) if isinstance(model, str) else model
     if not (folder / "config.json").is_file():
         raise MetricUnavailable(f"There is no model in {folder}: name a folder with config.json and weights.")
