@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import tempfile
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +33,13 @@ from cxreport.metrics.unavailable import MetricUnavailable
 CACHE_VARIABLE = "CXREPORT_CACHE"
 """Environment variable that names the folder of the cache; default ``$XDG_CACHE_HOME`` or ``~/.cache``."""
 
+_MEMBERS = (
+    "function/english.words",
+    "nonbreaking/english.prefixes",
+    "synonym/english.synsets",
+    "synonym/english.exceptions",
+)
+_LOG = logging.getLogger(__name__)
 _VERSION = "1"
 _BLOCK_BYTES = 1 << 24
 _INSTALL = "pip install 'cxreport[metrics]' (or pip install --no-deps pycocoevalcap)"
@@ -79,13 +88,14 @@ def load_lexicon() -> Lexicon:
     arrays = _read_cache(path, wheel)
     if arrays is None:
         try:
-            arrays = _read_wheel(wheel)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            arrays = _read_wheel(wheel, path)
+            _write_cache(path, wheel, arrays)
+        except OSError as error:
             raise MetricUnavailable(
-                f"The files of METEOR in {wheel.jar.parent} are damaged ({error}); install them again: "
-                f"{_INSTALL}."
+                f"METEOR cannot write its cache {path} ({error.strerror}); "
+                f"name a folder that can be written in {CACHE_VARIABLE}."
             ) from error
-        _write_cache(path, wheel, arrays)
     return _lexicon(arrays)
 
 
@@ -125,20 +135,13 @@ def _read_cache(path: Path, wheel: Wheel) -> dict[str, np.ndarray] | None:
 def _write_cache(path: Path, wheel: Wheel, arrays: dict[str, np.ndarray]) -> None:
     """Writes beside the place and renames, so that no reader sees half a file."""
     metadata = {"version": _VERSION, "wheel": wheel.fingerprint(), "crc32": _checksum(arrays)}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        os.close(handle)
-        try:
-            save_file(arrays, name, metadata=metadata)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise MetricUnavailable(
-            f"METEOR cannot write its cache {path} ({error.strerror}); "
-            f"name a folder that can be written in {CACHE_VARIABLE}."
-        ) from error
+        save_file(arrays, name, metadata=metadata)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:
@@ -149,19 +152,24 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
     return f"{checksum:08x}"
 
 
-def _read_wheel(wheel: Wheel) -> dict[str, np.ndarray]:
+def _read_wheel(wheel: Wheel, path: Path) -> dict[str, np.ndarray]:
     """Every array of the cache, from the files of the wheel."""
-    with zipfile.ZipFile(wheel.jar) as jar:
-
-        def lines(name: str) -> list[str]:
-            return jar.read(name).decode("utf-8").splitlines()
-
-        arrays = {
-            **_strings("function", sorted(lines("function/english.words"))),
-            **_dots(lines("nonbreaking/english.prefixes")),
-            **_synonyms(lines("synonym/english.synsets"), lines("synonym/english.exceptions")),
+    _LOG.warning("Reading METEOR's word lists into %s, once; this takes half a minute.", path)
+    try:
+        with zipfile.ZipFile(wheel.jar) as jar:
+            function, dots, synonyms, exceptions = (
+                jar.read(name).decode("utf-8").splitlines() for name in _MEMBERS
+            )
+        return {
+            **_strings("function", sorted(function)),
+            **_dots(dots),
+            **_synonyms(synonyms, exceptions),
+            **_paraphrases(wheel.paraphrases),
         }
-    return arrays | _paraphrases(wheel.paraphrases)
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
+        raise MetricUnavailable(
+            f"The files of METEOR in {wheel.jar.parent} are damaged ({error}); install them again: {_INSTALL}."
+        ) from error
 
 
 def _dots(lines: Iterable[str]) -> dict[str, np.ndarray]:
@@ -207,14 +215,16 @@ def _paraphrases(path: Path) -> dict[str, np.ndarray]:
         for column, phrases in ((sources, lines[1::3]), (targets, lines[2::3])):
             ids = [phrase_ids.setdefault(phrase, len(phrase_ids)) for phrase in phrases]
             column.append(np.array(ids, dtype=np.int32))
-    split = [phrase.split() for phrase in phrase_ids]
+    numbers: defaultdict[bytes, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    in_order = chain.from_iterable(map(bytes.split, phrase_ids))
+    appeared = np.fromiter(map(numbers.__getitem__, in_order), dtype=np.int32)
+    lengths = np.fromiter((len(phrase.split()) for phrase in phrase_ids), dtype=np.int64)
     del phrase_ids
-    words = sorted(set(chain.from_iterable(split)))
-    rank = {word: place for place, word in enumerate(words)}
-    keys, node_of = _tree(
-        np.fromiter((rank[word] for words in split for word in words), dtype=np.int64),
-        np.fromiter(map(len, split), dtype=np.int64, count=len(split)),
-    )
+    words = sorted(numbers)
+    rank = np.empty(len(words), dtype=np.int64)
+    rank[[numbers[word] for word in words]] = np.arange(len(words))
+    keys, node_of = _tree(rank[appeared], lengths)
     source, target = node_of[np.concatenate(sources)], node_of[np.concatenate(targets)]
     order = np.argsort(source, kind="stable")
     counts = np.bincount(source, minlength=len(keys) + 1)
