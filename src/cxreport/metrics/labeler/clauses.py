@@ -10,7 +10,7 @@ SEPARATORS = frozenset(("comma", "and", "or"))
 DENIALS = frozenset(("no", "not", "no_that", "gone", "asserted"))
 
 _ENDS = SEPARATORS | {"break", "open", "close"}
-_OPENERS = DENIALS | {"doubt", "doubtful", "history", "start", "severity", "large", "state"}
+_OPENERS = DENIALS | {"doubt", "doubtful", "history", "start", "severity", "state"}
 """A list of denied findings does not go on with one of these ("no effusion, small pneumothorax")."""
 
 
@@ -66,7 +66,11 @@ class Clauses:
         roles = {one.role for one in following}
         if _says_something(following) or (first.role in ("part", "weak_part") and "state" in roles):
             return True
-        starts = first.role in _OPENERS or (first.role in ("side", "change") and "find" in roles)
+        starts = (
+            first.role in _OPENERS
+            or (first.role in ("side", "change") and "find" in roles)
+            or (first.role == "large" and "side" in roles)
+        )
         return starts and not self.list_ahead(place)
 
 

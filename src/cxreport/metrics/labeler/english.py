@@ -45,6 +45,7 @@ _IRREGULAR = {
     "edematous": "edema",
     "masses": "mass",
     "densities": "density",
+    "opaque": "opacity",
     "nodular": "nodular",
     "nodularities": "nodularity",
     "pneumonias": "pneumonia",

@@ -26,7 +26,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "opacity",
         "(air space|airspace|alveolar|parenchymal lung) (disease|process)",
         "(air space|airspace|alveolar|pulmonary|parenchymal|lung) (density|shadowing|haziness)",
-        "(increased|abnormal|focal|patchy|streaky|hazy|linear|ill defined|basilar|bibasilar|retrocardiac"
+        "(increased|increasing|abnormal|vague|focal|patchy|streaky|hazy|linear|ill defined|basilar|bibasilar|retrocardiac"
         "|linear airspace|band like|bandlike|interstitial|reticular|perihilar|confluent|asymmetric) density",
         "density in the [left|right] [upper|lower|mid|middle] (lung|lobe|base)",
         "infiltrate",
@@ -150,8 +150,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     OTHER: (
         "(emphysema|copd|bronchiectasis|fibrosis|scoliosis|kyphosis|kyphoscoliosis|levoscoliosis|"
         "dextroscoliosis"
-        "|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|pneumomediastinum|pneumoperitoneum"
-        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|"
+        "|scoliotic|curvature|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|pneumomediastinum|pneumoperitoneum"
+        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|hyperaeration|hyperaerated|hyperdistended|"
         "atherosclerosis"
         "|atherosclerotic|calcification|calcified|tortuous|tortuosity|ectasia|ectatic|unfolded|scar|scarring"
         "|aneurysm|eventration|hyperlucency|hyperlucent|blebs|bulla|bullous|dislocation|subluxation|contusion"
