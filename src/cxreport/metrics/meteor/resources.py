@@ -168,7 +168,8 @@ def _read_wheel(wheel: Wheel, path: Path) -> dict[str, np.ndarray]:
         }
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
         raise MetricUnavailable(
-            f"The files of METEOR in {wheel.jar.parent} are damaged ({error}); install them again: {_INSTALL}."
+            f"The files of METEOR in {wheel.jar.parent} are damaged ({error}); install them again: "
+            f"{_INSTALL}."
         ) from error
 
 
