@@ -70,6 +70,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "not exclude [the] [possibility|presence] [of]",
         "[to|and] (exclude|r / o)",
         "[to] rule out",
+        "(uncertain|unclear|unsure) (whether|if) [there] [is] [a]",
         "(suspicious|worrisome|concerning|suspicion|concern|concerns|question|questionable|suggestion|"
         "possibility|suspicions"
         "|probability|likelihood|questioned) (for|of)",
@@ -91,7 +92,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "unlikely to (represent|reflect)",
         "appearance of possible",
     ),
-    "query": ("?",),
+    "query": ("?", "+/-"),
     "doubtful": (
         "(cannot|can not|could not|unable to|difficult to|hard to|impossible to|not possible to|not) "
         "[entirely|completely|totally|fully|"
@@ -104,6 +105,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "suspicious": ("suspicious",),
     "doubt_after": (
         "in the differential [diagnosis]",
+        "(must|should|need to|needs to) (excluded|ruled out)",
         "if (any|present|real)",
         "[is|are] (cannot|can not|could not|not|difficult to|hard to|impossible to|not possible to) "
         "[entirely|completely|totally|fully|"
@@ -144,11 +146,13 @@ CUES: dict[str, tuple[str, ...]] = {
         "(sensitive|sensitivity) (for|in|to) [detecting|detection of]",
         "status post (pneumonia|treatment for|treatment of)",
         "[previously|recently] treated",
+        "(resection|excision) of",
     ),
     "asserted": (
         "not (without|free of|devoid of|clear of|only|just|merely|simply)",
         "(no doubt|without doubt|without question|no question|undoubtedly) [that|of|about] [there is]",
-        "no less than",
+        "(no less than|no lack of|no absence of)",
+        "(not|cannot|never) (absent|free of)",
         "(not|never) [completely|fully|entirely|yet] (resolved|cleared|removed|disappeared)",
         "(nearly|almost|partially|partly|largely|mostly|incompletely|essentially|near) [completely|"
         "entirely|fully] (resolved|"
@@ -179,6 +183,10 @@ CUES: dict[str, tuple[str, ...]] = {
         "worsened|progressive|increasing|enlarging|expansion|reduction|deterioration|reaccumulation)",
         "(interval|significant) change",
     ),
+    "former": (
+        "(follow up|followup)",
+        "(prior|previous|remote) [left|right|bilateral]",
+    ),
     "new": ("new", "newly", "(develop|development|developing|superimposed|additional)"),
 }
 
@@ -207,6 +215,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "open": ("(",),
     "close": (")",),
     "start": (
+        "(mass like|masslike|nodule like)",
         "(a|an|the|this|these|it|stable|unchanged|persistent|persisting|improved|improving|interval|again|"
         "chronic|decreasing|"
         "resolving|redemonstrated|unremarkable|status|old|multiple|several|few|scattered|some|overlying)",
@@ -214,9 +223,10 @@ LIMITS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 SIDES: dict[str, tuple[str, ...]] = {
-    "left": ("left", "lingula", "lingular", "leftward", "lt"),
-    "right": ("right", "rt", "rightward"),
+    "left": ("(left|lingula|lingular|leftward|lt|l|lll|lul)",),
+    "right": ("(right|rt|rightward|r|rll|rml|rul)",),
     "bilateral": (
+        "b / l",
         "(bilateral|bilaterally|bibasilar|bibasal|biapical|both|bi basilar|bilat)",
         "(right greater than left|left greater than right|left and right|right and left|right more than "
         "left)",

@@ -77,6 +77,9 @@ _IRREGULAR = {
     "effussion": "effusion",
     "effusin": "effusion",
     "infections": "infection",
+    **dict.fromkeys(("pnuemothorax", "pnemothorax", "pneumothroax", "pneumonthorax"), "pneumothorax"),
+    **dict.fromkeys(("atelactasis", "atalectasis", "atelecasis"), "atelectasis"),
+    **dict.fromkeys(("consolodation", "consoldation"), "consolidation"),
     "tumours": "tumor",
     "tumour": "tumor",
     "bronchopneumonic": "bronchopneumonia",
@@ -125,7 +128,7 @@ def _terms() -> Iterator[tuple[str, Term]]:
 
 
 _VOCABULARY = frozenset(
-    word for phrase, _ in _terms() for word in re.findall(r"[^\W_]+|[,:()/?]", phrase.replace("|", " "))
+    word for phrase, _ in _terms() for word in re.findall(r"\+/-|[^\W_]+|[,:()/?]", phrase.replace("|", " "))
 )
 
 

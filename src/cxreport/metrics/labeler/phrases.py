@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 _GROUP = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
-_WORD = re.compile(r"[^\W_]+|[,:()/?]")
+_WORD = re.compile(r"\+/-|[^\W_]+|[,:()/?]")
 
 
 class Term(NamedTuple):

@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cxreport.metrics.labeler.clauses import DENIALS, SEPARATORS, Clauses, is_part
-from cxreport.metrics.labeler.labels import SUPPORT_DEVICES, Status
+from cxreport.metrics.labeler.labels import OTHER, SUPPORT_DEVICES, Status
 from cxreport.metrics.labeler.parts import ABNORMAL, STATES
 from cxreport.metrics.labeler.phrases import Event
+
+_STAYING = frozenset(("Fracture", SUPPORT_DEVICES, "Pleural Other", "Lung Lesion", OTHER))
+"""What was there before is there still, unless said otherwise."""
 
 
 class Reading:
@@ -69,6 +72,8 @@ class SentenceReader:
         if self._verb:
             self._new_chain()
         reading = self._add(labels, event.start, event.end, plain)
+        if self._scope is None and self._clauses.follows(self._place, "former") and not _STAYING & {*labels}:
+            reading.status, reading.role = "absent", "former"
         self._apply_scope(reading, self._scope)
         self._forward = None
 
@@ -281,7 +286,14 @@ class SentenceReader:
     def _new_chain(self) -> None:
         self._chain, self._joined, self._verb = [], False, False
 
+    def _spoken_of(self, event: Event) -> None:
+        """ "Prior effusion" is history; "the prior effusion is smaller" is not."""
+        for reading in self._chain[-1:]:
+            if reading.role == "former" and reading.status == "absent":
+                reading.status = "positive"
+
     def _verb_word(self, event: Event) -> None:
+        self._spoken_of(event)
         self._verb = self._verb or bool(self._chain)
         self._forward = None
         self._part_said = bool(self._parts)
@@ -310,7 +322,13 @@ class SentenceReader:
     def _alternatives(self, event: Event) -> None:
         """ "Atelectasis or pneumonia", neither denied: each is uncertain."""
         chain, following = self._chain, self._clauses.ahead(self._place)
-        if not chain or self._verb or chain[-1].segment != self.segment or chain[-1].status != "positive":
+        if (
+            not chain
+            or self._verb
+            or self._unchanged
+            or chain[-1].segment != self.segment
+            or chain[-1].status != "positive"
+        ):
             return
         if any(one.role in DENIALS for one in following):
             return
@@ -375,7 +393,8 @@ _ACTIONS: dict[str, Callable[[SentenceReader, Event], Any]] = {
     "new": SentenceReader._new,
     "break": SentenceReader._break,
     "verb": SentenceReader._verb_word,
-    "seen": SentenceReader._neutral,
+    "former": SentenceReader._neutral,
+    "seen": SentenceReader._spoken_of,
     "start": SentenceReader._neutral,
     **dict.fromkeys(SEPARATORS, SentenceReader._separator),
     "open": SentenceReader._open,

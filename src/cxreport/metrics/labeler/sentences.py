@@ -24,6 +24,7 @@ _HEADER = re.compile(
     rf"(?:^|[\n.;:!?])\s{{0,20}}\b"
     rf"(?:(?P<reason>{_REASONS})|(?P<other>{_OTHERS})|(?P<result>{_RESULTS}|{_PICTURES}))[ \t]*:"
 )
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _BARE_REASON = re.compile(
     r"\s*(?:indication|clinical (?:history|indication|information)|reason for (?:exam|study|examination)"
     r"|comparison|technique)\b(?! (?:of|to|with))"
@@ -34,7 +35,7 @@ _SENTENCE_END = re.compile(
 )
 _SHORT_LINE = 50
 """Characters; a line that was wrapped is longer."""
-_WORD = re.compile(r"[^\W_]+(?:['’]t\b)?|[,:()/?]")
+_WORD = re.compile(r"\+/-|[^\W_]+(?:['’]t\b)?|[,:()/?]")
 _OPEN_ENDED = re.compile(
     r"(?:,|\b(?:and|or|of|the|a|an|with|without|in|is|are|no|for|to|at|from|by|than|right|left|was|were|has|"
     r"have|may|be|not|small|mild|bilateral|pleural|lower|upper|pulmonary))$"
@@ -52,8 +53,7 @@ def lowered(text: str) -> str:
 def sentences(low: str) -> Iterator[tuple[int, int]]:
     """Start and end of every sentence of lower-case text that is about this exam.
 
-    Indication, history, comparison and technique are left out. Such a section ends at the next heading;
-    where no findings or impression are headed, at the end of its first sentence or paragraph.
+    Indication, history, comparison and technique are left out, see :func:`_skip`.
     """
     if ":" not in low:
         for start, end in _split(low, 0, len(low)):
@@ -61,19 +61,32 @@ def sentences(low: str) -> Iterator[tuple[int, int]]:
                 yield start, end
         return
     headers = list(_HEADER.finditer(low))
-    place, skipping = 0, False
     last_result = max((number for number, header in enumerate(headers) if header["result"]), default=-1)
+    place = 0
     for number, header in enumerate([*headers, None]):
         end = header.start() if header else len(low)
-        if not skipping:
-            yield from _split(low, place, end)
-        else:
-            if number > last_result:
-                first = next(_split(low, place, end), None)
-                if first is not None:
-                    yield from _split(low, first[1], end)
+        yield from _split(low, place, end)
         if header is not None:
-            place, skipping = header.end(), header["result"] is None
+            place = header.end()
+            if header["result"] is None:
+                following = headers[number + 1].start() if number + 1 < len(headers) else len(low)
+                short = header["reason"] is None or number > last_result
+                place = _skip(low, place, following, sentence=short)
+
+
+def _skip(low: str, start: int, end: int, *, sentence: bool) -> int:
+    """Where a section that is not about this exam ends: at the next heading (`end`) or a blank line.
+
+    Comparison and technique, and any such section of a text without a heading for results, end with their
+    first sentence: what follows is often the report.
+    """
+    while start < end and low[start].isspace():
+        start += 1
+    blank = _BLANK_LINE.search(low, start, end)
+    if blank:
+        end = blank.start()
+    first = next(_split(low, start, end), None) if sentence else None
+    return first[1] if first else end
 
 
 def _split(low: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,11 @@ _INTERSTITIAL = (
     "[lung] (marking|prominence|thickening|pattern|disease|change|lung disease|pneumonitis|coarsening)"
 )
 
+NODULAR_OPACITY = (
+    "nodular (and|hazy|left|right) [hazy|consolidation|linear|interstitial|lung|pulmonary] opacity"
+)
+"""Both a lesion and an opacity; "nodular opacity" alone is a lesion."""
+
 FINDINGS: dict[str, tuple[str, ...]] = {
     "Cardiomegaly": (
         "cardiomegaly",
@@ -23,10 +28,12 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "Enlarged Cardiomediastinum": ("mediastinal (mass effect|hematoma)",),
     "Lung Opacity": (
+        NODULAR_OPACITY,
         "opacity",
         "(air space|airspace|alveolar|parenchymal lung) (disease|process)",
         "(air space|airspace|alveolar|pulmonary|parenchymal|lung) (density|shadowing|haziness)",
-        "(increased|increasing|abnormal|vague|focal|patchy|streaky|hazy|linear|ill defined|basilar|bibasilar|retrocardiac"
+        "(increased|increasing|abnormal|vague|focal|patchy|streaky|hazy|linear|ill defined|basilar|"
+        "bibasilar|retrocardiac"
         "|linear airspace|band like|bandlike|interstitial|reticular|perihilar|confluent|asymmetric) density",
         "density in the [left|right] [upper|lower|mid|middle] (lung|lobe|base)",
         "infiltrate",
@@ -35,16 +42,17 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "marking",
         "(reticular|reticulonodular|reticular nodular) [interstitial] (marking|pattern|change|density|"
         "interstitial)",
-        "(reticulation|reticulonodular|ground glass|groundglass|haziness|hazy|haze)",
+        "(ggo|reticulation|reticulonodular|ground glass|groundglass|haziness|hazy|haze)",
         "(peribronchial|bronchial wall|peribronchovascular) (thickening|cuffing)",
         "parenchymal scarring",
         "whiteout",
         "white out",
     ),
     "Lung Lesion": (
+        NODULAR_OPACITY,
         "nodule",
         "nodularity",
-        "(nodular|round|rounded|mass like|masslike) [appearing|lung|pulmonary] (opacity|density|shadow|"
+        "(nodular|round|rounded|mass like|masslike) [appearing|like|lung|pulmonary] (opacity|density|shadow|"
         "lesion|focus)",
         "mass",
         "(lung|pulmonary|parenchymal|cavitary|cavitating|nodular|mass like|masslike|lytic lung) lesion",
@@ -52,6 +60,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(carcinoma|neoplasm|tumor|tumour|malignancy|metastasis|lump|adenocarcinoma)",
         "[pulmonary] metastatic disease",
         "cavitation",
+        "lesion in the [left|right] [upper|lower|middle|mid] (lung|lobe)",
     ),
     "Edema": (
         "edema",
@@ -65,7 +74,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "Consolidation": ("consolidation",),
     "Pneumonia": (
-        "pneumonia",
+        "(pneumonia|pna)",
         "(bronchopneumonia|pneumonitis)",
         "(infection|infectious|infective|pneumonic)",
         "(infectious|pneumonic|infective) (process|infiltrate|etiology|disease)",
@@ -77,6 +86,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "collapse of the (lung|left|right)",
     ),
     "Pneumothorax": (
+        "(hydro|hemo) pneumothorax",
         "(pneumothorax|ptx|hydropneumothorax|hemopneumothorax)",
         "deep sulcus sign",
         "pleural (air|gas) [collection]",
@@ -89,6 +99,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(loculated|layering|subpulmonic|fissural) fluid",
         "fluid (in|within|along|tracking along|tracking in|tracking into|extending into) the [left|right] "
         "[major|minor|horizontal|oblique] (fissure|pleural space)",
+        "(hydro|hemo) pneumothorax",
         "(hydrothorax|hemothorax|empyema|hydropneumothorax|hemopneumothorax|pyothorax|chylothorax)",
     ),
     "Pleural Other": (
@@ -96,9 +107,11 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(thickening|scar|scarring|plaque|calcification|nodularity|fibrosis|disease|reaction|opacity|"
         "abnormality|mass)",
         "calcified pleural plaque",
-        "(thickening|scarring|calcification) of the pleura",
+        "(thickening|scarring|calcification|calcified) (of|along) the [left|right] [apical|diaphragmatic|"
+        "lateral] "
+        "(pleura|pleural margin|pleural surface)",
         "thickened pleura",
-        "(apical|biapical) (cap|capping|pleural cap|thickening|pleural thickening)",
+        "(apical|biapical) [pleural] (cap|capping|thickening)",
         "fibrothorax",
         "pleural and parenchymal scarring",
     ),
@@ -110,7 +123,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "coil)",
         "(clip|staple|suture|wire|stimulator|neurostimulator|cerclage|arthroplasty|iabp|lvad|dobhoff|ett|"
         "ngt|ogt)",
-        "(tracheostomy|trach|swan|swan ganz|valve|ventriculoperitoneal shunt|vp shunt|shunt catheter|ecmo)",
+        "swan [ganz] [catheter]",
+        "(tracheostomy|trach|valve|ventriculoperitoneal shunt|vp shunt|shunt catheter|ecmo)",
         "[support] apparatus",
         "support (device|line|equipment|hardware)",
         "(life|cardiac) support device",
@@ -150,8 +164,10 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     OTHER: (
         "(emphysema|copd|bronchiectasis|fibrosis|scoliosis|kyphosis|kyphoscoliosis|levoscoliosis|"
         "dextroscoliosis"
-        "|scoliotic|curvature|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|pneumomediastinum|pneumoperitoneum"
-        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|hyperaeration|hyperaerated|hyperdistended|"
+        "|scoliotic|curvature|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|"
+        "pneumomediastinum|pneumoperitoneum"
+        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|"
+        "hyperaeration|hyperaerated|hyperdistended|"
         "atherosclerosis"
         "|atherosclerotic|calcification|calcified|tortuous|tortuosity|ectasia|ectatic|unfolded|scar|scarring"
         "|aneurysm|eventration|hyperlucency|hyperlucent|blebs|bulla|bullous|dislocation|subluxation|contusion"
@@ -246,7 +262,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "hemithorax",
     ),
     "pleura": ("pleural (space|surface|cavity|recess)", "pleura"),
-    "angle": ("(costophrenic|cp|lateral costophrenic) (angle|sulcus|recess)", "costophrenic"),
+    "angle": ("(costophrenic|costo phrenic|cp|lateral costophrenic) (angle|sulcus|recess)", "costophrenic"),
     "vessels": (
         "[pulmonary] (vasculature|vascularity|vascular marking|vascular pattern|vessel)",
         "pulmonary (interstitium|vascular)",
