@@ -66,11 +66,9 @@ def test_one_label_by_hand() -> None:
 
 def test_a_hedging_draft_is_not_left_out() -> None:
     """Only the reference's uncertainty takes a label out of the count."""
-    references, hypotheses = np.zeros((2, 1, 14), dtype=np.int8)
-    references[0, 0], hypotheses[0, 0] = POSITIVE, UNCERTAIN
-    assert values(hypotheses, references)["chexpert14.rules.micro.uncertain_ignored.recall"] == 0.0
-    hypotheses[0, 0] = POSITIVE
-    assert values(hypotheses, references)["chexpert14.rules.micro.uncertain_ignored.recall"] == 1.0
+    references, hypotheses = np.zeros((2, 3, 14), dtype=np.int8)
+    references[:, 0], hypotheses[:, 0] = [POSITIVE, POSITIVE, UNCERTAIN], [POSITIVE, UNCERTAIN, ABSENT]
+    assert values(hypotheses, references)["chexpert14.rules.micro.uncertain_ignored.recall"] == 1 / 2
 
 
 def test_labels_that_nobody_has_lower_the_macro_average_and_not_the_present_one() -> None:

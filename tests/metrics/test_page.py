@@ -50,10 +50,8 @@ def test_without_a_score_to_rank_there_are_no_studies(tmp_path: Path) -> None:
 
 
 def test_findings_are_marked_where_they_stand(tmp_path: Path) -> None:
-    reference, draft = (
-        "small left pleural effusion . no edema .",
-        "no pleural effusion . cardiomegaly . no edema .",
-    )
+    reference = "small left pleural effusion . no edema . no pneumothorax ."
+    draft = "no pleural effusion . cardiomegaly . no edema ."
     view = study_view(evaluation(tmp_path, [draft], [reference], RAW), 0)
     assert view.marks == [("Cardiomegaly", "invented"), ("Pleural Effusion", "missed")]
     for text, parts in ((reference, view.reference), (draft, view.draft)):

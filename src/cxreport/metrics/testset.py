@@ -62,7 +62,10 @@ def resolved_protocol(name: str | None, predictions: Predictions, default: str) 
     """
     if predictions.prepared is None:
         return protocol_of(name or default)
-    own = protocol_of(predictions.prepared)
+    try:
+        own = protocol_of(predictions.prepared)
+    except UserError as error:
+        raise UserError(f"{predictions.source}: {error}") from None
     wanted = protocol_of(name) if name else own
     if wanted.name == RAW or (wanted.section, wanted.cleaner) == (own.section, own.cleaner):
         return wanted
