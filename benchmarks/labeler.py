@@ -39,7 +39,7 @@ POSITIVE, NEGATIVE, UNCERTAIN = 1, 2, 3
 
 
 class Code(NamedTuple):
-    """A MeSH term that gives a label, if it has one of the qualifiers `needs` (if any) and none of `lacks`."""
+    """A MeSH term that gives a label, with one of the qualifiers `needs` (if any) and none of `lacks`."""
 
     term: str
     needs: frozenset[str] = frozenset()
@@ -135,13 +135,15 @@ def mesh_truth(reports: Sequence[OpeniReport]) -> np.ndarray:
         [any(rule.matches(code) for rule in MESH[label] for code in one.codes) for label in LABELS]
         for one in reports
     ]
-    devices = [
-        bool(one.codes) and all(any(rule.matches(code) for rule in MESH["Support Devices"]) for code in one.codes)
-        for one in reports
-    ]
     rows = np.array(truth)
-    rows[:, LABELS.index("No Finding")] |= np.array(devices)
+    rows[:, LABELS.index("No Finding")] |= [
+        bool(one.codes) and all(map(_is_device, one.codes)) for one in reports
+    ]
     return rows
+
+
+def _is_device(code: str) -> bool:
+    return any(rule.matches(code) for rule in MESH["Support Devices"])
 
 
 def scores(truth: np.ndarray, drafted: np.ndarray) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def openi(archive: Path | None, quick: bool) -> tuple[dict[str, Any], list[Openi
         )
     return {
         "reports": len(every),
-        "without_text": len(every) - len(reports) if not quick else None,
+        "labelled": len(reports),
         "not_coded": int(uncoded.sum()),
         "policy": chosen,
         "tables": tables,
@@ -277,10 +279,9 @@ def speed(texts: Sequence[str], repeats: int) -> dict[str, Any]:
         read_sentence.cache_clear()
 
     def uncached() -> None:
-        size = 1
-        for start in range(0, len(texts), size):
+        for text in texts:
             read_sentence.cache_clear()
-            label_matrix(texts[start : start + size])
+            label_matrix([text])
 
     def peer() -> None:
         for text in texts:
@@ -409,9 +410,9 @@ def main() -> None:
     print(lines)
     rates = result["speed"]["reports_per_second"]
     print(
-        f"\n{rates['no_cache']:.0f} reports/s without a cache, {rates['cache_empty_at_start']:.0f} with an empty "
-        f"one, {rates['cache_warm']:.0f} with a warm one; {rates['peer']:.0f} for {result['speed']['peer']} "
-        f"(ratio {result['speed']['ratio_to_peer']:.1f})"
+        f"\n{rates['no_cache']:.0f} reports/s without a cache, {rates['cache_empty_at_start']:.0f} with an "
+        f"empty one, {rates['cache_warm']:.0f} with a warm one; {rates['peer']:.0f} for "
+        f"{result['speed']['peer']} (ratio {result['speed']['ratio_to_peer']:.1f})"
     )
     for item in disagreements(reports, mesh["policy"], options.sample):
         print(json.dumps(item, ensure_ascii=False))

@@ -86,8 +86,10 @@ CUES: dict[str, tuple[str, ...]] = {
         "correlate [clinically] (for|with)",
         "clinical correlation for",
         "(consider|question|query)",
-        "(equivocal|indeterminate) [for]",
+        "equivocal [for]",
+        "indeterminate for",
         "(at risk for|vague suggestion of|hint of)",
+        "if any concern [for]",
         "if there is [clinical] (concern|suspicion) (for|of)",
         "unlikely to (represent|reflect)",
         "appearance of possible",
@@ -105,6 +107,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "suspicious": ("suspicious",),
     "doubt_after": (
         "in the differential [diagnosis]",
+        "(another|a further|one|an additional) (consideration|possibility)",
         "(must|should|need to|needs to) (excluded|ruled out)",
         "if (any|present|real)",
         "[is|are] (cannot|can not|could not|not|difficult to|hard to|impossible to|not possible to) "
@@ -166,6 +169,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "(cannot|can not) (overlooked|ignored)",
     ),
     "neutral": (
+        "(age|chronicity) indeterminate",
         ", but not (diagnostic|specific|definitive|pathognomonic) (of|for) [,]",
         f"(not|not definitely|not clearly) {_SEEN} (on|in) [the|a] (prior|previous|earlier|old|outside|"
         f"lateral|frontal)",

@@ -121,6 +121,7 @@ def _terms() -> Iterator[tuple[str, Term]]:
     yield from ((phrase, Term("large")) for phrase in cues.LARGE)
     yield from ((phrase, Term("pronoun")) for phrase in cues.PRONOUNS)
     yield "(increased|enlarging)", Term("change", "increased")
+    yield "increase", Term("change", "increase")
     yield "(due to|secondary to|related to|caused by)", Term("break", "cause")
     for table in (cues.CUES, cues.LIMITS):
         for role, phrases in table.items():

@@ -26,6 +26,7 @@ STATES: dict[str, tuple[tuple[str, ...], dict[str, Status]]] = {
     "lung": (_LUNGS, _FINE),
     "pleura": (("Pleural Effusion", "Pneumothorax"), _FINE),
     "angle": (("Pleural Effusion",), {**_FINE, "blunted": "uncertain"}),
+    "interstitium": (("Lung Opacity",), {"normal": "negative", "clear": "negative", "prominent": "positive"}),
     "vessels": (("Edema",), _FULL),
     "elsewhere": ((), {}),
 }

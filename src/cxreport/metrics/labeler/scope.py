@@ -251,7 +251,7 @@ class SentenceReader:
         """ "No change in the effusion" does not deny the effusion."""
         following = self._clauses.noun_ahead(self._place)
         of_part = self._parts if following is None else is_part(following)
-        if event.value == "increased" and of_part:
+        if of_part and (event.value == "increased" or (event.value == "increase" and not self._denied())):
             self._state(Event("state", "prominent", event.start, event.end))
         elif self._denied():
             self._scope = None
@@ -302,7 +302,7 @@ class SentenceReader:
 
     def _separator(self, event: Event) -> None:
         role = event.role
-        ends = self._clauses.begins(self._place)
+        ends = self._clauses.begins(self._place) and not self._doubt_goes_on(role)
         if role == "or" and self._scope is None:
             self._alternatives(event)
         elif self._scope is not None and (
@@ -318,6 +318,13 @@ class SentenceReader:
         self._part_said = False
         self._joined = self._joined or role != "comma"
         self.segment += 1
+
+    def _doubt_goes_on(self, role: str) -> bool:
+        """ "May represent infiltrate and mild edema": what is named without a side is in doubt as well."""
+        if role != "and" or self._scope is None or self._scope.role != "doubt":
+            return False
+        roles = [one.role for one in self._clauses.ahead(self._place)]
+        return roles[:1] == ["severity"] and not {"side", "verb"} & set(roles)
 
     def _alternatives(self, event: Event) -> None:
         """ "Atelectasis or pneumonia", neither denied: each is uncertain."""

@@ -124,7 +124,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(clip|staple|suture|wire|stimulator|neurostimulator|cerclage|arthroplasty|iabp|lvad|dobhoff|ett|"
         "ngt|ogt)",
         "swan [ganz] [catheter]",
-        "(tracheostomy|trach|valve|ventriculoperitoneal shunt|vp shunt|shunt catheter|ecmo)",
+        "(tracheostomy|trach|ventriculoperitoneal shunt|vp shunt|shunt catheter|ecmo)",
         "[support] apparatus",
         "support (device|line|equipment|hardware)",
         "(life|cardiac) support device",
@@ -149,7 +149,10 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(ivc|inferior vena cava) filter",
         "vena cava filter",
         "(prosthetic|mechanical|artificial|bioprosthetic) [heart|aortic|mitral] valve",
-        "valve (replacement|prosthesis|repair)",
+        "[aortic|mitral|tricuspid|heart|cardiac] valve (replacement|prosthesis|repair|ring|clip)",
+        "(valvuloplasty|tavr|tavi)",
+        "(catheter|lead|wire|sternal wire|tube|hardware|screw|rod) fracture",
+        "fracture [sternal|sternotomy] (wire|lead|catheter|hardware|screw|rod)",
         "annuloplasty [ring]",
         "(spinal|posterior|anterior|internal|orthopedic|surgical) (fixation|fusion hardware|hardware)",
         "(intubated|intubation)",
@@ -181,6 +184,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "granulomatous (disease|change|process|calcification|infection)",
         "(thyroid|chest wall|breast|axillary|abdominal|renal|adrenal|liver|hepatic|soft tissue) mass",
         "(mass effect|body mass)",
+        "breast (prosthesis|implant)",
         "(vertebra|vertebra body|vertebra bodies|compression|endplate) collapse",
         "collapse of the (vertebra|thoracic vertebra|lumbar vertebra|vertebra body)",
         "volume loss",
@@ -263,9 +267,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "pleura": ("pleural (space|surface|cavity|recess)", "pleura"),
     "angle": ("(costophrenic|costo phrenic|cp|lateral costophrenic) (angle|sulcus|recess)", "costophrenic"),
+    "interstitium": ("[pulmonary|lung] interstitium",),
     "vessels": (
         "[pulmonary] (vasculature|vascularity|vascular marking|vascular pattern|vessel)",
-        "pulmonary (interstitium|vascular)",
+        "pulmonary vascular",
     ),
     "elsewhere": (
         "(aorta|aortic (arch|knob|contour)|hilum|hilar|trachea|thyroid|diaphragm|hemidiaphragm|spine|"
