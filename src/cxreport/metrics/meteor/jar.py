@@ -21,6 +21,7 @@ from cxreport.metrics.unavailable import MetricUnavailable
 START_SECONDS = 300.0
 """Reading the paraphrase table takes ten seconds on an idle machine."""
 PAIR_SECONDS = 120.0
+CLOSE_SECONDS = 5.0
 MOST_LETTERS = 1 << 17
 """Longer texts are refused: the program's time grows with the square of their length."""
 HEAP = "2G"
@@ -71,7 +72,7 @@ class MeteorJar:
     def close(self) -> None:
         """Ends the process; at once when it does not end by itself."""
         try:
-            self._process.communicate(timeout=5)
+            self._process.communicate(timeout=CLOSE_SECONDS)
         except (subprocess.TimeoutExpired, OSError, ValueError):
             self._process.kill()
             self._process.wait()

@@ -267,7 +267,7 @@ def _tree(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarra
         node[going] = nodes + 1 + inverse
         nodes += len(level)
         keys.append(level)
-    return np.concatenate(keys), node
+    return np.concatenate([np.zeros(0, dtype=np.int64), *keys]), node
 
 
 def _strings(name: str, texts: list[str]) -> dict[str, np.ndarray]:
