@@ -38,6 +38,9 @@ MIN_POSITIVES = 20
 POSITIVE, NEGATIVE, UNCERTAIN = 1, 2, 3
 
 
+Columns = dict[str, np.ndarray]
+
+
 class Code(NamedTuple):
     """A MeSH term that gives a label, with one of the qualifiers `needs` (if any) and none of `lacks`."""
 
@@ -130,7 +133,7 @@ def text_of(report: OpeniReport) -> str:
 
 
 def mesh_truth(reports: Sequence[OpeniReport]) -> np.ndarray:
-    """(N, 14) bool: which labels the codes of each report give; No Finding also where all codes are devices."""
+    """(N, 14) bool: the labels that the codes of each report give; devices alone are No Finding."""
     truth = [
         [any(rule.matches(code) for rule in MESH[label] for code in one.codes) for label in LABELS]
         for one in reports
@@ -146,44 +149,61 @@ def _is_device(code: str) -> bool:
     return any(rule.matches(code) for rule in MESH["Support Devices"])
 
 
-def scores(truth: np.ndarray, drafted: np.ndarray) -> dict[str, Any]:
-    """Precision, recall, F1 with 95 % bootstrap intervals over reports; `truth` and `drafted` are (N,) bool."""
-    counts = np.stack([truth & drafted, ~truth & drafted, truth & ~drafted], axis=1).astype(np.float64)
+def scores(truth: Columns, drafted: Columns) -> dict[str, dict[str, Any]]:
+    """Precision, recall and F1 of every column, with 95 % bootstrap intervals over reports.
 
-    def prf(sums: np.ndarray) -> np.ndarray:
-        tp, fp, fn = np.moveaxis(sums, -1, 0)
-        parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
-        return np.stack(
-            [np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0) for part, whole in parts], -1
-        )
+    `truth` and `drafted` map a name to (N,) bool. All columns share the resamples.
+    """
+    names = list(truth)
+    outcomes = [
+        (truth[name] & drafted[name], ~truth[name] & drafted[name], truth[name] & ~drafted[name])
+        for name in names
+    ]
+    counts = np.array(outcomes, dtype=np.float64).reshape(3 * len(names), -1).T  # (N, 3 C)
+    sums = counts.sum(axis=0).reshape(len(names), 3).astype(int)
+    values = _precision_recall_f1(counts.sum(axis=0))
+    low, high = bootstrap_interval(counts, _precision_recall_f1, seed=SEED, resamples=RESAMPLES)
+    rows: dict[str, dict[str, Any]] = {}
+    for place, name in enumerate(names):
+        rows[name] = {
+            "positives": int(truth[name].sum()),
+            "fp": int(sums[place, 1]),
+            "fn": int(sums[place, 2]),
+        }
+        for key, column in zip(("precision", "recall", "f1"), range(3 * place, 3 * place + 3), strict=True):
+            interval = [float(low[column]), float(high[column])]
+            rows[name][key] = {"value": float(values[column]), "ci95": interval}
+    return rows
 
-    values = prf(counts.sum(axis=0))
-    low, high = bootstrap_interval(counts, prf, seed=SEED, resamples=RESAMPLES)
-    return {
-        "positives": int(truth.sum()),
-        "fp": int(counts[:, 1].sum()),
-        "fn": int(counts[:, 2].sum()),
-        **{
-            name: {"value": float(values[i]), "ci95": [float(low[i]), float(high[i])]}
-            for i, name in enumerate(("precision", "recall", "f1"))
-        },
-    }
+
+def _precision_recall_f1(sums: np.ndarray) -> np.ndarray:
+    """Counts (..., 3 C) of true positives, false positives and misses to scores (..., 3 C); 0 / 0 is 0."""
+    tp, fp, fn = np.moveaxis(sums.reshape(*sums.shape[:-1], -1, 3), -1, 0)
+    parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
+    shares = [np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0) for part, whole in parts]
+    return np.stack(shares, axis=-1).reshape(sums.shape)
 
 
-def table(truth: np.ndarray, codes: np.ndarray, skip: np.ndarray | None = None) -> dict[str, Any]:
-    """Scores of every label and policy, and the macro F1 over the labels with enough positives."""
-    rows: dict[str, Any] = {}
-    for column, label in enumerate(LABELS):
-        used = np.ones(len(truth), dtype=bool)
-        if label == "No Finding" and skip is not None:
-            used = ~skip
-        true, code = truth[used, column], codes[used, column]
-        rows[label] = {name: scores(true, drafted(code)) for name, drafted in POLICIES.items()}
-        sure = code != UNCERTAIN
-        rows[label]["ignored"] = scores(true[sure], code[sure] == POSITIVE)
+def table(truth: np.ndarray, codes: np.ndarray, uncoded: np.ndarray) -> dict[str, Any]:
+    """Scores of every label and policy, and the macro F1 over the labels with enough positives.
+
+    Reports without codes do not count for No Finding; "ignored" leaves uncertain reports out of a label.
+    """
+    rows: dict[str, Any] = {label: {} for label in LABELS}
+    for policy in (*POLICIES, "ignored"):
+        true: Columns = {}
+        drafted: Columns = {}
+        for column, label in enumerate(LABELS):
+            code = codes[:, column]
+            used = ~uncoded if label == "No Finding" else np.ones(len(truth), dtype=bool)
+            used = used & (code != UNCERTAIN) if policy == "ignored" else used
+            positive = POLICIES.get(policy, POLICIES["uncertain0"])(code)
+            true[label], drafted[label] = truth[:, column] & used, positive & used
+        for label, score in scores(true, drafted).items():
+            rows[label][policy] = score
     counted = [label for label, row in rows.items() if row["uncertain0"]["positives"] >= MIN_POSITIVES]
     macro = {
-        name: float(np.mean([rows[label][name]["f1"]["value"] for label in counted]))
+        name: float(np.mean([rows[label][name]["f1"]["value"] for label in counted])) if counted else 0.0
         for name in (*POLICIES, "ignored")
     }
     return {"n": len(truth), "labels": rows, "macro_f1": macro, "macro_labels": counted}
@@ -243,20 +263,19 @@ def radlabels(quick: bool) -> dict[str, Any]:
         return {"missing": "pip install --no-deps radlabels"}
     texts, truth = found[0][: 100 if quick else None], found[1][: 100 if quick else None]
     codes = label_matrix(texts)
-    result: dict[str, Any] = {"n": len(texts), "labels": {}}
-    for column, label in enumerate(LABELS):
-        if label in RADLABELS:
-            result["labels"][label] = {
-                name: scores(drafted(truth[:, column]), drafted(codes[:, column]))
-                for name, drafted in POLICIES.items()
-            }
-    rows = result["labels"].values()
-    counted = [row for row in rows if row["uncertain0"]["positives"] >= MIN_POSITIVES]
-    result["macro_f1"] = {
+    labels = {label: LABELS.index(label) for label in RADLABELS}
+    rows: dict[str, Any] = {label: {} for label in labels}
+    for policy, positive in POLICIES.items():
+        true = {label: positive(truth[:, column]) for label, column in labels.items()}
+        drafted = {label: positive(codes[:, column]) for label, column in labels.items()}
+        for label, score in scores(true, drafted).items():
+            rows[label][policy] = score
+    counted = [row for row in rows.values() if row["uncertain0"]["positives"] >= MIN_POSITIVES]
+    macro = {
         name: float(np.mean([row[name]["f1"]["value"] for row in counted])) if counted else 0.0
         for name in POLICIES
     }
-    return result
+    return {"n": len(texts), "labels": rows, "macro_f1": macro}
 
 
 NAMES = (
@@ -356,10 +375,8 @@ def markdown(result: dict[str, Any]) -> Iterable[str]:
             (other,) = set(POLICIES) - {policy}
             best = row[policy]
             cells = [_cell(best[key]) for key in ("precision", "recall", "f1")]
-            yield (
-                f"| {label} | {best['positives']} | {policy.removeprefix('uncertain')} | {' | '.join(cells)} | "
-                f"{row[other]['f1']['value']:.3f} | {row['ignored']['f1']['value']:.3f} |"
-            )
+            cells += [f"{row[name]['f1']['value']:.3f}" for name in (other, "ignored")]
+            yield f"| {label} | {best['positives']} | {policy[-1]} | {' | '.join(cells)} |"
         macro = part["macro_f1"]
         yield (
             f"| macro of {len(part['macro_labels'])} labels | | | | | {macro['chosen']:.3f} | 0: "
@@ -372,9 +389,8 @@ def markdown(result: dict[str, Any]) -> Iterable[str]:
         for label, row in result["radlabels"]["labels"].items():
             zero, one = row["uncertain0"], row["uncertain1"]
             cells = [_cell(zero[key]) for key in ("precision", "recall", "f1")]
-            yield (
-                f"| {label} | {zero['positives']} | {' | '.join(cells)} | {one['positives']} | {_cell(one['f1'])} |"
-            )
+            cells += [str(one["positives"]), _cell(one["f1"])]
+            yield f"| {label} | {zero['positives']} | {' | '.join(cells)} |"
         macro = result["radlabels"]["macro_f1"]
         yield f"| macro | | | | {macro['uncertain0']:.3f} | | {macro['uncertain1']:.3f} |"
 

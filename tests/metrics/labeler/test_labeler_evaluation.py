@@ -53,7 +53,7 @@ def test_scores_by_hand(benchmark: ModuleType) -> None:
     import numpy as np
 
     truth, drafted = np.array([1, 1, 1, 0, 0], dtype=bool), np.array([1, 1, 0, 1, 0], dtype=bool)
-    score = benchmark.scores(truth, drafted)
+    score = benchmark.scores({"x": truth, "y": ~truth}, {"x": drafted, "y": ~truth})["x"]
     assert (score["positives"], score["fp"], score["fn"]) == (3, 1, 1)
     assert [score[name]["value"] for name in ("precision", "recall", "f1")] == pytest.approx([2 / 3] * 3)
     assert score["f1"]["ci95"][0] <= 2 / 3 <= score["f1"]["ci95"][1]
