@@ -19,3 +19,23 @@ def test_phantoms_are_timed_beside_a_named_peer() -> None:
     assert result["peer"].startswith("Pillow")
     row = result["one_process"]
     assert row["ratio"] == pytest.approx(row["peer_studies_per_second"] / row["studies_per_second"])
+
+
+def test_image_free_baselines_are_scored_in_the_columns_of_the_benchmark(tmp_path: Path) -> None:
+    reports = ["The heart is large.", "Lungs are clear. No effusion.", "Lungs are clear. No effusion."]
+    tree = {
+        split: [{"id": f"CXR{split}{number}_IM-1", "report": report} for number, report in enumerate(reports)]
+        for split in ("train", "val", "test")
+    }
+    (tmp_path / "annotation.json").write_text(json.dumps(tree))
+    script = PHANTOMS.with_name("image_free.py")
+    places = [tmp_path / "annotation.json", "--out", tmp_path / "files", "--json", tmp_path / "scores.json"]
+    done = subprocess.run(
+        [sys.executable, script, *places, "--quick"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("| BLEU-4 | ROUGE-L | METEOR | CIDEr | P | R | F1 |") == 2
+    assert "3 studies; percentile bootstrap over patients" in done.stdout
+    scores = json.loads((tmp_path / "scores.json").read_text())["findings.full.clean"]
+    assert set(scores) == {"oracle neighbour", "most frequent report", "random report", "all normal"}
+    assert scores["oracle neighbour"]["scores"]["chexpert14.rules.macro.uncertain0.f1"]["value"] == 2 / 14
+    assert len(scores["random report"]["files"]) == 5

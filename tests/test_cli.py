@@ -140,10 +140,10 @@ def test_missing_inputs_are_told_in_a_sentence(tmp_path: Path) -> None:
 def test_what_stops_a_command_becomes_a_sentence_and_a_status(
     error: BaseException, status: int, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(path: Path, **options: Any) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_file", stop)
+    monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_files", stop)
     result = run("evaluate", "p.jsonl")
     assert result.exit_code == status
     assert result.stderr.startswith(sentence)
@@ -151,10 +151,10 @@ def test_what_stops_a_command_becomes_a_sentence_and_a_status(
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(path: Path, **options: Any) -> None:
+    def bug(*arguments: Any, **options: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_file", bug)
+    monkeypatch.setattr("cxreport.metrics.evaluate.evaluate_files", bug)
     assert isinstance(run("evaluate", "p.jsonl").exception, ZeroDivisionError)
 
 
@@ -178,20 +178,51 @@ def test_texts_are_scored_as_json_on_stdout_and_in_a_file(texts: tuple[Path, Pat
     assert json.loads((tmp_path / "scores.json").read_text()) == scores
 
 
-def test_seed_and_min_positives_reach_the_scores(
-    texts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_option_reaches_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     from cxreport.metrics import evaluate
 
-    given: dict[str, Any] = {}
-    scores = {"protocol": "p", "n": 1, "scores": {}, "notes": []}
-    monkeypatch.setattr(evaluate, "evaluate_file", lambda path, **options: given.update(options) or scores)
+    given: list[Any] = []
+
+    def record(paths: list[Path], options: Any, *, other: Path | None) -> Any:
+        given[:] = [paths, options, other]
+        return evaluate.Evaluation({"protocol": "p", "n": 1, "scores": {}, "notes": []}, *[None] * 3)
+
+    monkeypatch.setattr(evaluate, "evaluate_files", record)
     assert run("evaluate", "p.jsonl", "--json").exit_code == 0
-    assert given == {"seed": evaluate.DEFAULT_SEED, "min_positives": evaluate.MIN_POSITIVES}
-    assert run("evaluate", "p.jsonl", "--json", "--seed", "4", "--min-positives", "7").exit_code == 0
-    assert given == {"seed": 4, "min_positives": 7}
-    pair = ("--hypotheses", texts[0], "--references", texts[1])
-    assert json.loads(run("evaluate", *pair, "--json", "--seed", "4").stdout)["seed"] == 4
+    assert given == [[Path("p.jsonl")], evaluate.Options(), None]
+    words = "a.csv b.csv --protocol cxpmrg --metrics bleu,cider --seed 4 --min-positives 7 --no-baselines"
+    words += (
+        " --meteor jar --by sex --by age --facts f.csv --train-reports t.txt --tokenizer llm --compare c.csv"
+    )
+    assert run("evaluate", *words.split(), "--json").exit_code == 0
+    options = evaluate.Options(
+        protocol="cxpmrg",
+        metrics=("bleu", "cider"),
+        seed=4,
+        min_positives=7,
+        meteor="jar",
+        baselines=False,
+        by=("sex", "age"),
+        facts=Path("f.csv"),
+        train_reports=Path("t.txt"),
+        tokenizer=Path("llm"),
+    )
+    assert given == [[Path("a.csv"), Path("b.csv")], options, Path("c.csv")]
+
+
+def test_a_page_and_a_line_for_every_pair_are_written(texts: tuple[Path, Path], tmp_path: Path) -> None:
+    page, lines = tmp_path / "new" / "page.html", tmp_path / "new" / "lines.jsonl"
+    pair = ("evaluate", "--hypotheses", texts[0], "--references", texts[1], "--protocol", "raw", "--json")
+    result = run(*pair, "--html", page, "--per-sample", lines)
+    assert result.exit_code == 0, result.output
+    assert "<mark" in page.read_text()
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [row["study_id"] for row in rows] == ["1", "2"]
+    assert rows[0]["bleu4"] == pytest.approx(1.0)
+    assert rows[1]["rouge_l"] == pytest.approx(0.6)
+    assert json.loads(result.stdout)["n"] == 2
+    for option in ("--html", "--per-sample"):
+        assert "Cannot write" in refused(*pair, option, tmp_path)
 
 
 def test_output_files_get_their_folders(texts: tuple[Path, Path], phantoms: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typer.main import get_command
 
 from cxreport import __version__
 from cxreport.cli import app
+from cxreport.metrics.clinical import AVERAGES, LABEL_SCORES, LABEL_SETS, UNCERTAINTY
+from cxreport.metrics.protocols import NAMED, WORDS
 from cxreport.metrics.tables import SYSTEMS, TITLES
 from cxreport.phantom.kinds import KINDS, Kind
 from cxreport.recipe import Recipe, shipped_recipes
@@ -143,8 +145,10 @@ def test_the_table_of_findings_is_the_codes() -> None:
 
 
 def test_every_metric_and_control_is_explained() -> None:
+    """Label scores are explained by the parts of their names."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    names = {*TITLES, *SYSTEMS} - {"model"}
+    parts = {*LABEL_SETS, *AVERAGES, *UNCERTAINTY, *LABEL_SCORES}
+    names = {*TITLES, *SYSTEMS, *NAMED, *WORDS, *parts} - {"model", "whitespace"}
     assert sorted(name for name in names if f"`{name}`" not in page) == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -135,12 +135,19 @@ def print_json(tree: dict[str, Any]) -> None:
 
 def print_scores(scores: dict[str, Any]) -> None:
     """The tables of a ``scores.json`` on stdout, its notes on stderr."""
-    from cxreport.metrics.tables import finding_table, score_table
+    from cxreport.metrics.tables import tables_of
 
-    for header, rows in (score_table(scores), finding_table(scores)):
+    for header, rows in tables_of(scores):
         _print_table(header, rows)
     for note in scores["notes"]:
         typer.echo(note, err=True)
+
+
+def print_label_counts(reports: int, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """How many of `reports` have each status of each label."""
+    statuses = ("positive", "negative", "uncertain", "absent")
+    rows = [[label, *(str(of_label[status]) for status in statuses)] for label, of_label in counts.items()]
+    _print_table([f"{reports} reports", *statuses], rows)
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

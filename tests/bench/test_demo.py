@@ -62,7 +62,7 @@ def test_scores_hold_the_model_and_every_control(demo: tuple[Path, dict, Steps])
     out, scores, _ = demo
     assert scores == json.loads((out / "run" / "scores.json").read_text())
     assert scores["n"] == 12
-    controls = {"most_frequent", "random_train", "nearest_neighbour", "shuffled_images"}
+    controls = {"most_frequent", "random_train", "nearest_neighbour", "shuffled_images", "all_normal"}
     assert set(scores["controls"]) == controls
     assert scores["scores"]["bleu1"]["ci95"][0] <= scores["scores"]["bleu1"]["value"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.drafting import draft_files, draft_split
 from cxreport.generators.prediction_file import write_predictions
-from cxreport.metrics.evaluate import evaluate_file
+from cxreport.metrics.evaluate import Options, evaluate_file
 from cxreport.recipe import DecodingOptions, Recipe
 from cxreport.study import Draft, Finding, Report, Study, View
 
@@ -171,7 +172,7 @@ def test_the_file_is_scored_and_shuffling_the_images_destroys_the_score(
 ) -> None:
     out = tmp_path / "p.jsonl"
     draft_split(Brightness(), recipe, dataset, "test", out)
-    scores = evaluate_file(out, min_positives=2)
+    scores = evaluate_file(out, Options(min_positives=2))
     assert scores["protocol"] == "findings.full.clean"
     assert scores["scores"]["finding_f1"]["value"] == 1.0
     assert scores["controls"]["shuffled_images"]["finding_f1"]["value"] == 0.0
@@ -361,3 +362,31 @@ def test_nothing_readable_is_a_mistake(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="holds no file"):
         draft_files(Brightness(), recipe, [tmp_path / "folder"])
+
+
+def test_a_line_names_the_patient_by_a_hash_and_the_facts_of_subgroups(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """One patient has one hash within a dataset, another one in another dataset, and no name anywhere."""
+    facts = ({"sex": "F", "age": 61, "accession": "secret"}, {"sex": None})
+    studies = [study(0, "train", "normal")]
+    studies += [
+        replace(study(i, "test", "left", metadata=known), patient_id="Jane Doe")
+        for i, known in enumerate(facts)
+    ]
+    hashes = []
+    for name, chosen in (("a", studies), ("b", studies[1:])):
+        out = tmp_path / f"{name}.jsonl"
+        draft_split(Brightness(), recipe, dataset_of(tmp_path / name, chosen), "test", out, controls=False)
+        lines = lines_of(out)
+        assert [line["facts"] for line in lines] == [
+            {"sex": "F", "age": 61, "projection": "frontal"},
+            {"projection": "frontal"},
+        ]
+        assert lines[0]["patient_id"] == lines[1]["patient_id"]
+        assert "Jane" not in out.read_text()
+        assert "secret" not in out.read_text()
+        hashes.append(lines[0]["patient_id"])
+    assert len(hashes[0]) == 16
+    assert hashes[0] != hashes[1]
+    assert evaluate_file(tmp_path / "a.jsonl", Options(metrics=("bleu",)))["patients"] == 1

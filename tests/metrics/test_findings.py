@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxreport.metrics.findings import FindingCounts, Item, precision_recall_f1
+from cxreport.metrics.counts import precision_recall_f1
+from cxreport.metrics.findings import FindingCounts, Item
 
 EFFUSION_LEFT: Item = ("pleural_effusion", "left")
 EFFUSION_RIGHT: Item = ("pleural_effusion", "right")

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxreport.metrics import LANGUAGE_METRICS, language_metric
+from cxreport.metrics import LANGUAGE_METRICS, metric_function
 from cxreport.metrics.bleu import bleu
 from cxreport.metrics.cider import cider_d
 from cxreport.metrics.rouge import common_subsequence_length, rouge_l
 
 SECTIONS = ("whitespace", "ptb", "ptb_raw", "double_blanks", "several_references", "single_pair")
+WITHOUT_RESOURCES = sorted(LANGUAGE_METRICS.keys() - {"meteor"})
 TOLERANCES = {"Bleu": 1e-9, "ROUGE_L": 1e-9, "CIDEr": 1e-6}
 
 
@@ -121,10 +122,10 @@ def test_perfect_and_empty_drafts() -> None:
         assert metric(["", ""], references).values() == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", LANGUAGE_METRICS)
+@pytest.mark.parametrize("name", WITHOUT_RESOURCES)
 def test_unequal_counts_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="2 hypotheses but 1 references"):
-        language_metric(name)(["a", "b"], ["a"])
+        metric_function(name)(["a", "b"], ["a"])
 
 
 def test_a_sample_without_a_reference_is_refused() -> None:
@@ -156,7 +157,7 @@ def test_scores_do_not_depend_on_the_order_of_the_samples(references: list[str],
     hypotheses = [random.choice(references) for _ in references]
     order = list(range(len(references)))
     random.shuffle(order)
-    for name in LANGUAGE_METRICS:
-        metric = language_metric(name)
+    for name in WITHOUT_RESOURCES:
+        metric = metric_function(name)
         shuffled = metric([hypotheses[i] for i in order], [references[i] for i in order])
         np.testing.assert_allclose(shuffled.values(), metric(hypotheses, references).values(), atol=1e-9)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cxreport.errors import UserError
 from cxreport.metrics.findings import FindingCounts
-from cxreport.metrics.tables import finding_table, score_table, with_interval
+from cxreport.metrics.tables import (
+    benchmark_table,
+    comparison_table,
+    finding_table,
+    label_table,
+    markdown,
+    score_table,
+    subgroup_tables,
+    with_interval,
+)
 
 
 def score(value: float, low: float, high: float) -> dict[str, object]:
@@ -46,3 +58,58 @@ def test_findings_by_kind_and_side() -> None:
     assert row_of["nodule"] == ["0", "0", "0", "0", "-", "-", "-"]
     assert row_of["all without a side"] == ["1", "0", "0", "1", "-", "0.000", "0.000"]
     assert finding_table({"scores": {}})[1] == []
+
+
+def test_missing_scores_and_deviations() -> None:
+    assert with_interval({"value": None, "ci95": None, "n": 9, "reason": "x"}) == "missing"
+    assert with_interval(score(0.5, 0.4, 0.6) | {"sd": 0.01}) == "0.500 ± 0.010 [0.400, 0.600]"
+
+
+def labels(*names: str) -> dict[str, object]:
+    return {name: score(0.5, 0.4, 0.6) for name in names}
+
+
+def test_of_label_scores_the_averages_stand_in_the_first_table() -> None:
+    macro, ignored = "chexpert14.rules.macro.uncertain0.f1", "chexpert14.rules.macro.uncertain_ignored.f1"
+    one = "chexpert14.rules.edema.uncertain0"
+    parts = [f"{one}.{part}" for part in ("precision", "recall", "f1", "positives")]
+    scores = {"protocol": "raw", "n": 9, "scores": labels(macro, ignored, *parts)}
+    assert [row[0] for row in score_table(scores)[1]] == [macro]
+    assert label_table(scores)[1] == [["Edema", "rules", "0", *["0.500 [0.400, 0.600]"] * 3]]
+    alone = {"protocol": "raw", "n": 9, "scores": labels(ignored)}
+    assert [row[0] for row in score_table(alone)[1]] == [ignored]
+    assert label_table(alone)[1] == []
+
+
+def test_a_comparison_as_rows() -> None:
+    row = {"value": 0.5, "other": 0.25, "difference": 0.25, "ci95": [0.1, 0.4], "p": 0.0002, "p_holm": 0.0004}
+    comparison = {"unit": "patients", "with": "b.csv", "scores": {"bleu4": row | {"needed": 1234}}}
+    header, rows = comparison_table({"comparison": comparison})
+    assert header[-1] == "patients needed"
+    assert rows == [["BLEU-4", "0.500", "0.250", "+0.250 [0.100, 0.400]", "< 0.001", "< 0.001", "1,234"]]
+    assert comparison_table({})[1] == []
+
+
+def test_subgroups_as_rows() -> None:
+    groups = {
+        sex: {"n": 30, "scores": {"bleu4": score(value, 0.1, 0.9)}} for sex, value in (("F", 0.5), ("M", 0.4))
+    }
+    gap = {"highest": "F", "lowest": "M", "value": 0.1, "ci95": [0.0, 0.2]}
+    table = {"groups": groups, "gaps": {"bleu4": gap}, "too_small": {}}
+    assert list(subgroup_tables({"subgroups": {"sex": table}})) == [
+        (
+            ["sex", "F, n = 30", "M, n = 30", "gap"],
+            [["BLEU-4", "0.500 [0.100, 0.900]", "0.400 [0.100, 0.900]", "F - M: 0.100 [0.000, 0.200]"]],
+        )
+    ]
+
+
+def test_columns_of_the_benchmark_and_one_protocol_in_a_table() -> None:
+    first = {"protocol": "raw", "protocol_settings": {"cleaner": "none"}, "scores": labels("bleu4")}
+    header, rows = benchmark_table({"ours": first})
+    assert header == ["raw", "BLEU-4", "ROUGE-L", "METEOR", "CIDEr", "P", "R", "F1"]
+    assert rows == [["ours", "0.500 [0.400, 0.600]", *["-"] * 6]]
+    other = first | {"protocol": "cxpmrg", "protocol_settings": {"cleaner": "clean"}}
+    with pytest.raises(UserError, match="ours was scored as raw but theirs as cxpmrg"):
+        benchmark_table({"ours": first, "theirs": other})
+    assert markdown((["a", "b"], [["1", "2"]])) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

@@ -26,6 +26,9 @@ from cxreport.generators.prediction_file import Record, UnfinishedFile, write_pr
 from cxreport.recipe import DataOptions, Recipe
 from cxreport.study import Draft, Study, sided_kinds
 
+SUBGROUP_FACTS = ("sex", "age", "view")
+"""Metadata of a study that stands in its line, for tables of subgroups."""
+
 Progress = Callable[[str, int, int], None]
 """Called with the name of a step, how much of it is done, and how much there is."""
 
@@ -94,7 +97,8 @@ def draft_split(
     progress("drafts", resumed, len(studies))
     for drafts in _drafts(generator, recipe, studies[resumed:]):
         new = [
-            _record(studies[len(records) + place], draft, recipe.data) for place, draft in enumerate(drafts)
+            _record(study, draft, recipe.data) | _facts(study, dataset)
+            for study, draft in ((studies[len(records) + place], draft) for place, draft in enumerate(drafts))
         ]
         unfinished.append(new)
         records += new
@@ -175,6 +179,17 @@ def _record(study: Study, draft: Draft, options: DataOptions) -> Record:
         "language": study.metadata.get("language"),
         "disclaimer": DISCLAIMER,
     }
+
+
+def _facts(study: Study, dataset: PreparedDataset) -> Record:
+    """Whose study it is, for intervals by patient, and what tables of subgroups need.
+
+    The patient is a hash that is the same within the dataset and differs between datasets.
+    """
+    name = hashlib.sha256(f"{dataset.sha256} {study.patient_id}".encode()).hexdigest()[:16]
+    facts = {key: study.metadata[key] for key in SUBGROUP_FACTS if study.metadata.get(key) is not None}
+    projections = sorted({view.projection or "unknown" for view in study.views})
+    return {"patient_id": name, "facts": facts | {"projection": "+".join(projections)}}
 
 
 def _known_findings(study: Study) -> list[list[str | None]] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
-from cxreport.metrics.ngrams import ORDERS, ngram_counts, reference_lists
+from cxreport.metrics.ngrams import ORDERS, NgramCounts, count_ngrams, reference_lists
 from cxreport.metrics.statistics import Tally
 
 _TINY = 1e-15
@@ -22,9 +23,17 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequenc
     true corpus BLEU. Source: ``pycocoevalcap/bleu/bleu_scorer.py``, option ``closest``.
     """
     lists = reference_lists(hypotheses, references)
-    rows = [_counts(hypothesis, texts) for hypothesis, texts in zip(hypotheses, lists, strict=True)]
-    names = tuple(f"bleu{order}" for order in range(1, ORDERS + 1))
-    return Tally(names, np.array(rows, dtype=np.float64).reshape(-1, 2 * ORDERS + 2), bleu_from_counts)
+    samples = len(lists)
+    sample_of = np.repeat(np.arange(samples), [len(texts) for texts in lists])
+    words, counts = count_ngrams([*hypotheses, *chain.from_iterable(lists)])
+    rows = np.empty((samples, 2 * ORDERS + 2))
+    for order, ngrams in enumerate(counts):
+        drafts, texts = ngrams.of_texts(0, samples), ngrams.of_texts(samples, len(words))
+        rows[:, order] = _clipped_matches(drafts, texts, sample_of, samples)
+        rows[:, ORDERS + order] = np.maximum(0, words[:samples] - order)
+    rows[:, -2] = words[:samples]
+    rows[:, -1] = _closest(words[:samples], words[samples:], sample_of)
+    return Tally(tuple(f"bleu{order}" for order in range(1, ORDERS + 1)), rows, bleu_from_counts)
 
 
 def bleu_from_counts(counts: np.ndarray) -> np.ndarray:
@@ -37,16 +46,18 @@ def bleu_from_counts(counts: np.ndarray) -> np.ndarray:
     return scores * brevity[..., None]
 
 
-def _counts(hypothesis: str, references: Sequence[str]) -> list[int]:
-    words = hypothesis.split()
-    reference_words = [reference.split() for reference in references]
-    most = ngram_counts(reference_words[0])
-    for other in reference_words[1:]:
-        most = [kept | counts for kept, counts in zip(most, ngram_counts(other), strict=True)]
-    matches = [
-        sum(min(count, limit[ngram]) for ngram, count in counts.items() if ngram in limit)
-        for counts, limit in zip(ngram_counts(words), most, strict=True)
-    ]
-    totals = [max(0, len(words) - order) for order in range(ORDERS)]
-    closest = min((abs(len(reference) - len(words)), len(reference)) for reference in reference_words)[1]
-    return [*matches, *totals, len(words), closest]
+def _clipped_matches(
+    drafts: NgramCounts, texts: NgramCounts, sample_of: np.ndarray, samples: int
+) -> np.ndarray:
+    """How many n-grams of every draft (N,) stand in its references, each counted as often as there."""
+    place, found = drafts.find(texts.keys(sample_of[texts.text]))
+    limit = np.zeros(len(drafts.count), dtype=np.int64)
+    np.maximum.at(limit, place, texts.count[found])
+    return np.bincount(drafts.text, np.minimum(drafts.count, limit), minlength=samples)
+
+
+def _closest(draft: np.ndarray, references: np.ndarray, sample_of: np.ndarray) -> np.ndarray:
+    """Of every draft (N,) the number of words of the reference whose number is closest to the draft's."""
+    order = np.lexsort((references, np.abs(references - draft[sample_of]), sample_of))
+    first = np.searchsorted(sample_of, np.arange(len(draft)))
+    return references[order][first]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from cxreport.metrics.ngrams import ORDERS, NgramCounts, ngram_counts, reference_lists
+from cxreport.metrics.ngrams import ORDERS, NgramCounts, count_ngrams, reference_lists
 from cxreport.metrics.statistics import Tally, mean_tally
 
 _SIGMA = 6.0
@@ -25,60 +23,37 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequ
     ``pycocoevalcap/cider/cider_scorer.py``.
     """
     lists = reference_lists(hypotheses, references)
-    counted = [[ngram_counts(text.split()) for text in texts] for texts in lists]
-    weights = _Weights(counted)
-    values = [
-        _score(weights.vector(ngram_counts(hypothesis.split())), [weights.vector(c) for c in counts])
-        for hypothesis, counts in zip(hypotheses, counted, strict=True)
-    ]
-    return mean_tally("cider", np.array(values, dtype=np.float64))
+    samples = len(lists)
+    per_sample = np.array([len(texts) for texts in lists], dtype=np.int64)
+    sample_of = np.repeat(np.arange(samples), per_sample)
+    words, counts = count_ngrams([*hypotheses, *chain.from_iterable(lists)])
+    cosines = np.zeros(len(sample_of))
+    for ngrams in counts:
+        drafts, texts = ngrams.of_texts(0, samples), ngrams.of_texts(samples, len(words))
+        cosines += _clipped_cosines(drafts, texts, sample_of, samples)
+    difference = words[sample_of] - words[samples:]
+    similarity = cosines * np.exp(-(difference**2) / (2 * _SIGMA**2))
+    total = np.bincount(sample_of, similarity, minlength=samples)
+    return mean_tally("cider", _SCALE * total / (ORDERS * per_sample))
 
 
-@dataclass(frozen=True)
-class _Vector:
-    """tf-idf weights and their norm for every n, and the number of words."""
+def _clipped_cosines(
+    drafts: NgramCounts, texts: NgramCounts, sample_of: np.ndarray, samples: int
+) -> np.ndarray:
+    """Cosine (T,) of the tf-idf weights of every reference and its draft, whose weights are clipped.
 
-    weights: list[dict[tuple[str, ...], float]]
-    norms: list[float]
-    words: int
-
-
-class _Weights:
-    """Inverse document frequencies over the references of a set; a document is one sample."""
-
-    def __init__(self, counted: Sequence[Sequence[NgramCounts]]) -> None:
-        frequencies: Counter[tuple[str, ...]] = Counter()
-        for references in counted:
-            frequencies.update({ngram for counts in references for order in counts for ngram in order})
-        self._unseen = math.log(len(counted)) if counted else 0.0
-        logarithms = [math.log(count) for count in range(1, len(counted) + 1)]
-        self._idf = {ngram: self._unseen - logarithms[n - 1] for ngram, n in frequencies.items()}
-
-    def vector(self, counts: NgramCounts) -> _Vector:
-        idf, unseen = self._idf, self._unseen
-        weights = [
-            {ngram: count * idf.get(ngram, unseen) for ngram, count in order.items()} for order in counts
-        ]
-        norms = [math.sqrt(sum(weight * weight for weight in order.values())) for order in weights]
-        return _Vector(weights, norms, sum(counts[0].values()))
-
-
-def _score(hypothesis: _Vector, references: Sequence[_Vector]) -> float:
-    total = sum(_similarity(hypothesis, reference) for reference in references)
-    return _SCALE * total / (ORDERS * len(references))
-
-
-def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
-    """Sum over n of the clipped cosine, times the Gaussian penalty of the length difference."""
-    total = 0.0
-    for n in range(ORDERS):
-        theirs = reference.weights[n]
-        product = sum(
-            min(weight, theirs[ngram]) * theirs[ngram]
-            for ngram, weight in hypothesis.weights[n].items()
-            if ngram in theirs
-        )
-        norm = hypothesis.norms[n] * reference.norms[n]
-        total += product / norm if norm else 0.0
-    difference = hypothesis.words - reference.words
-    return total * math.exp(-(difference**2) / (2 * _SIGMA**2))
+    A document is one sample with all its references; the weight of an n-gram that stands in no reference
+    is that of an n-gram in one.
+    """
+    documents = np.unique(texts.keys(sample_of[texts.text])) % max(1, texts.size)
+    frequency = np.maximum(1, np.bincount(documents, minlength=texts.size))
+    idf = np.log(samples) - np.log(frequency) if samples else np.zeros(0)
+    draft_weight, text_weight = (each.count * idf[each.ngram] for each in (drafts, texts))
+    place, found = drafts.find(texts.keys(sample_of[texts.text]))
+    theirs = text_weight[found]
+    product = np.bincount(
+        texts.text[found], np.minimum(draft_weight[place], theirs) * theirs, minlength=len(sample_of)
+    )
+    draft_norm = np.sqrt(np.bincount(drafts.text, draft_weight**2, minlength=samples))
+    norm = draft_norm[sample_of] * np.sqrt(np.bincount(texts.text, text_weight**2, minlength=len(sample_of)))
+    return np.divide(product, norm, out=np.zeros(len(norm)), where=norm > 0)

@@ -1,131 +1,294 @@
-"""Scores with intervals for a predictions file or a pair of text files."""
+"""Scores with intervals for files of drafts, or for two lists of texts."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxreport.errors import UserError
-from cxreport.metrics import LANGUAGE_METRICS, language_metric
-from cxreport.metrics.diversity import most_common_share, unique_ratio
-from cxreport.metrics.findings import FindingCounts, Item
-from cxreport.metrics.predictions import RAW, Prediction, read_predictions, read_reports
-from cxreport.metrics.statistics import RESAMPLES
+from cxreport.metrics.comparison import LEVEL, POWER, ROUNDS, compare
+from cxreport.metrics.controls import image_free, read_train_reports
+from cxreport.metrics.findings import FindingCounts
+from cxreport.metrics.outside import add_facts, read_any
+from cxreport.metrics.predictions import Prediction, Predictions, read_text_pair
+from cxreport.metrics.protocols import DEFAULT, Protocol, ReferenceCutter, one_protocol, protocol_of
+from cxreport.metrics.scoring import FINDINGS, Choice, Measured, mean_measured, measure, not_computed
+from cxreport.metrics.settings import HEADLINE, is_single_label, settings_of
+from cxreport.metrics.subgroups import subgroup_scores
+from cxreport.metrics.testset import TestSet, aligned, prepare, resolved_protocol
 from cxreport.phantom.parser import parse
 
 DEFAULT_SEED = 9223
 MIN_POSITIVES = 20
 """A kind of finding enters the macro averages when the scored studies have it this often."""
 
-SETTINGS = {
-    "words": "whatever whitespace separates; full references; texts scored as they stand in the file",
-    "bleu": "corpus BLEU, closest reference length (pycocoevalcap)",
-    "rouge_l": "beta 1.2, split on single blanks, mean over studies (pycocoevalcap)",
-    "cider": "CIDEr-D, sigma 6, times 10, document frequencies of the scored references (pycocoevalcap);"
-    " the bootstrap keeps those frequencies",
-    "unique_ratio": "different drafts per draft; no interval, because resampling makes duplicates",
-    "findings": "items are (kind, side), bilateral counts as left and right;"
-    " division by zero is 0 in averages and null in tables",
-    "ci95": f"percentile bootstrap over studies, {RESAMPLES} resamples",
-}
-"""What the numbers mean; stands in every ``scores.json``."""
 
+@dataclass(frozen=True)
+class Options:
+    """How to score.
 
-def evaluate_file(
-    path: Path, *, seed: int = DEFAULT_SEED, min_positives: int = MIN_POSITIVES
-) -> dict[str, Any]:
-    """Score the drafts of a predictions file, and every control in it, against its references.
-
-    Lines without a reference are left out and counted under ``excluded``. Findings are scored when every
-    remaining line has a known truth and a text in the phantoms' grammar. Raises UserError for an
-    unreadable or inconsistent file, and when no line has a reference.
+    ``protocol`` and ``metrics`` are names (None: the file's own or :data:`DEFAULT`, and every metric that
+    needs no weights). ``meteor`` is ``python`` or ``jar``. ``by`` are facts to make subgroups of, ``facts``
+    a CSV file of them. ``train_reports`` makes the baselines from training reports computable;
+    ``tokenizer`` is the folder that sub-word protocols need. Without ``baselines`` no control is scored.
     """
-    predictions = read_predictions(path)
-    scored = [prediction for prediction in predictions if prediction.reference.strip()]
-    if not scored:
-        raise UserError(
-            f"{path} has no reference report in any of its {len(predictions)} lines, so there is nothing"
-            " to score against; draft a split of a dataset with reports."
-        )
-    excluded = [prediction.study_id for prediction in predictions if not prediction.reference.strip()]
-    references = [prediction.reference for prediction in scored]
-    truths = _truths(scored)
-    systems = {"model": [prediction.hypothesis for prediction in scored]} | {
-        name: [prediction.controls[name] for prediction in scored] for name in scored[0].controls
-    }
-    rows: dict[str, dict[str, Any]] = {}
-    tables: dict[str, Any] = {}
-    for name, drafts in systems.items():
-        rows[name] = language_scores(drafts, references, seed=seed)
-        if truths is not None:
-            counts = FindingCounts.of(truths, [parse(draft) for draft in drafts])
-            rows[name] |= counts.tally(min_positives=min_positives).scores(seed=seed)
-            tables[name] = counts.tables(min_positives=min_positives)
-    scores = _scores(scored[0].protocol, rows.pop("model"), seed=seed, count=len(scored))
-    scores["excluded"] = {"empty reference": excluded} if excluded else {}
-    scores["controls"] = rows
-    if truths is not None:
-        scores["findings"] = tables["model"]
-        if not tables["model"]["kinds_counted"]:
-            scores["notes"].append(
-                f"No kind of finding has {min_positives} true items, so there are no macro averages."
-            )
-    if excluded:
-        scores["notes"].append(f"{len(excluded)} studies without a reference report were left out.")
+
+    protocol: str | None = None
+    metrics: tuple[str, ...] | None = None
+    seed: int = DEFAULT_SEED
+    min_positives: int = MIN_POSITIVES
+    meteor: str = "python"
+    baselines: bool = True
+    by: tuple[str, ...] = ()
+    facts: Path | None = None
+    train_reports: Path | None = None
+    tokenizer: Path | None = None
+
+
+_DEFAULTS = Options()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores as plain JSON values, and what they were made of.
+
+    ``test_set`` and ``measured`` are those of the first file; ``protocol`` is the one in ``scores``.
+    """
+
+    scores: dict[str, Any]
+    test_set: TestSet
+    measured: Measured
+    protocol: Protocol
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    metrics: Sequence[str] | None = None,
+    protocol: str = DEFAULT,
+    patients: Sequence[str] | None = None,
+    seed: int = DEFAULT_SEED,
+) -> dict[str, dict[str, Any]]:
+    """``{name: {"value", "ci95", "n"}}`` of N drafts against their N references.
+
+    With `patients` (N names) whole patients are drawn for the intervals. A missing metric has value None
+    and a ``reason``. Raises UserError for unknown names and for texts of different number.
+    """
+    if len(hypotheses) != len(references) or not len(hypotheses):
+        raise UserError(f"{len(hypotheses)} drafts for {len(references)} references: give one for each.")
+    if patients is not None and len(patients) != len(references):
+        raise UserError(f"{len(patients)} patients for {len(references)} studies: give one for each.")
+    names: Sequence[str | None] = patients if patients is not None else [None] * len(references)
+    studies = tuple(
+        Prediction(str(number), draft, truth, patient_id=patient)
+        for number, (draft, truth, patient) in enumerate(zip(hypotheses, references, names, strict=True))
+    )
+    options = Options(protocol, tuple(metrics) if metrics is not None else None, seed, baselines=False)
+    scores: dict[str, dict[str, Any]] = _evaluate([Predictions("texts", studies)], None, options).scores[
+        "scores"
+    ]
     return scores
 
 
-def evaluate_texts(
-    hypotheses: Path, references: Path, *, protocol: str = RAW, seed: int = DEFAULT_SEED
-) -> dict[str, Any]:
-    """Score two text files, one report a line, line by line; nothing is cleaned.
+def evaluate_file(path: Path, options: Options = _DEFAULTS) -> dict[str, Any]:
+    """The scores of one file, see :func:`evaluate_files`."""
+    return evaluate_files([path], options).scores
 
-    An empty line among the hypotheses is a draft without words and scores 0. Raises UserError for an
-    empty line among the references, files of different length, files without text, or another protocol.
+
+def evaluate_files(
+    paths: Sequence[Path], options: Options = _DEFAULTS, *, other: Path | None = None
+) -> Evaluation:
+    """Score one system's drafts: of one file, or of several files from training with several seeds.
+
+    The files may be ``predictions.jsonl``, a ReXrank submission or a CSV table. Studies without a reference
+    are left out and counted under ``excluded``; studies without a draft are scored as empty drafts and
+    listed under ``missing_drafts``. With several files a value is the mean over them, with its standard
+    deviation under ``sd``. `other` is a second system to compare with. Findings are scored when every line
+    has a known truth and a text in the phantoms' grammar. Raises UserError for an unreadable or
+    inconsistent file, files of different protocols, and when no study has a reference.
     """
-    if protocol != RAW:
-        raise UserError(
-            f"--protocol {protocol}: two text files are scored as they are; use --protocol {RAW}."
+    guess = protocol_of(options.protocol or DEFAULT)
+    second = read_any(other, guess) if other else None
+    return _evaluate([read_any(path, guess) for path in paths], second, options)
+
+
+def evaluate_texts(
+    hypotheses: Path, references: Path, options: Options = _DEFAULTS, *, other: Path | None = None
+) -> Evaluation:
+    """Score two text files, one report a line, line by line; `other` has the drafts of a second system.
+
+    An empty line is an empty report, among drafts and among references. Raises UserError for files of
+    different length.
+    """
+    second = read_text_pair(other, references) if other else None
+    return _evaluate([read_text_pair(hypotheses, references)], second, options)
+
+
+def _evaluate(runs: Sequence[Predictions], other: Predictions | None, options: Options) -> Evaluation:
+    loaded = [*runs, other] if other else [*runs]
+    if options.facts:
+        loaded = [add_facts(predictions, options.facts) for predictions in loaded]
+    protocol, train, sets = _prepared(loaded, options)
+    first, groups, count = sets[0], sets[0].groups, len(sets[0].study_ids)
+    choice = Choice.of(options.metrics, protocol, meteor=options.meteor)
+
+    def measured(drafts: Sequence[str]) -> Measured:
+        return measure(
+            drafts,
+            first.references,
+            choice,
+            protocol,
+            truths=first.truths,
+            min_positives=options.min_positives,
         )
-    drafts, truths = read_reports(hypotheses), read_reports(references)
-    if len(drafts) != len(truths):
-        raise UserError(
-            f"{hypotheses} has {len(drafts)} lines but {references} has {len(truths)};"
-            " line n of both must be the same study."
-        )
-    empty = next((number for number, text in enumerate(truths, start=1) if not text.strip()), None)
-    if empty is not None:
-        raise UserError(f"{references}, line {empty} is empty; remove that line from both files.")
-    return _scores(protocol, language_scores(drafts, truths, seed=seed), seed=seed, count=len(drafts))
 
-
-def language_scores(
-    hypotheses: Sequence[str], references: Sequence[str], *, seed: int
-) -> dict[str, dict[str, Any]]:
-    """``{name: {"value", "ci95", "n"}}`` of every language metric and of diversity; ci95 may be None."""
-    scores: dict[str, dict[str, Any]] = {}
-    for name in LANGUAGE_METRICS:
-        scores |= language_metric(name)(hypotheses, references).scores(seed=seed)
-    scores["unique_ratio"] = {"value": unique_ratio(hypotheses), "ci95": None, "n": len(hypotheses)}
-    return scores | most_common_share(hypotheses).scores(seed=seed)
-
-
-def _scores(protocol: str, row: dict[str, dict[str, Any]], *, seed: int, count: int) -> dict[str, Any]:
-    notes = []
-    if count == 1:
-        notes.append("One study: CIDEr is 0 by definition (every idf is log 1), and intervals have no width.")
-    return {
-        "protocol": protocol,
+    systems = [measured(one.hypotheses) for one in sets]
+    own, second = systems[: len(runs)], systems[len(runs) :]
+    mean = mean_measured(own)
+    scores: dict[str, Any] = {
+        "protocol": protocol.name,
+        "protocol_settings": protocol.settings,
+        "files": [one.source for one in sets[: len(runs)]],
         "n": count,
-        "seed": seed,
-        "scores": row,
-        "settings": SETTINGS,
-        "notes": notes,
+        **first.counts(),
+        "seed": options.seed,
+        "scores": mean.scores(seed=options.seed, groups=groups, count=count),
+    }
+    if len(runs) > 1:
+        _add_deviations(scores["scores"], own)
+    controls = _controls(first, protocol, train, options)
+    scores["controls"] = {
+        name: {
+            key: row
+            for key, row in measured(texts).scores(seed=options.seed, groups=groups, count=count).items()
+            if not is_single_label(key) or key in (choice.scores or ())
+        }
+        for name, texts in controls.items()
+    }
+    if first.truths is not None and FINDINGS in choice.metrics:
+        counts = FindingCounts.of(first.truths, [parse(draft) for draft in first.hypotheses])
+        scores["findings"] = counts.tables(min_positives=options.min_positives)
+    names = _compared_names(mean, options)
+    if options.by:
+        tallies = mean.only(names)
+        scores["subgroups"] = {
+            fact: subgroup_scores(tallies, first.facts, fact, seed=options.seed, groups=groups)
+            for fact in options.by
+        }
+    if second:
+        scores["comparison"] = _comparison(mean, second[0], names, sets, options)
+    scores["not_computed"] = {} if options.metrics else not_computed(choice.metrics)
+    scores["settings"] = settings_of(scores["scores"], by_patient=groups is not None, meteor=options.meteor)
+    scores["notes"] = _notes(scores)
+    return Evaluation(scores, first, own[0], protocol)
+
+
+def _prepared(
+    loaded: Sequence[Predictions], options: Options
+) -> tuple[Protocol, list[str] | None, list[TestSet]]:
+    """The one protocol of all files, the prepared train reports, and the aligned test sets."""
+    protocols = [resolved_protocol(options.protocol, predictions, DEFAULT) for predictions in loaded]
+    one_protocol(
+        {
+            predictions.source: {"protocol": protocol.name, "protocol_settings": protocol.settings}
+            for predictions, protocol in zip(loaded, protocols, strict=True)
+        }
+    )
+    raw = read_train_reports(options.train_reports, protocols[0]) if options.train_reports else None
+    cut = ReferenceCutter(protocols[0], train_reports=raw, tokenizer=options.tokenizer)
+    sets = aligned([prepare(predictions, cut.protocol, cut) for predictions in loaded])
+    if raw is None:
+        return cut.protocol, None, sets
+    prepared = [text for text in map(cut.protocol.prepared, raw) if text.strip()]
+    return cut.protocol, prepared, sets
+
+
+def _controls(
+    test_set: TestSet, protocol: Protocol, train: list[str] | None, options: Options
+) -> dict[str, Sequence[str]]:
+    """The controls of the file, and the image-free baselines that it does not have already."""
+    if not options.baselines:
+        return {}
+    baselines = image_free(test_set.references, protocol, train, options.seed)
+    return {**baselines, **test_set.controls}
+
+
+def _add_deviations(rows: dict[str, dict[str, Any]], runs: Sequence[Measured]) -> None:
+    """Standard deviation (n - 1) over runs, and the value of every run."""
+    by_run = [
+        run.plain
+        | {
+            name: float(value)
+            for tally in run.tallies
+            for name, value in zip(tally.names, tally.values(), strict=True)
+        }
+        for run in runs
+    ]
+    for name, row in rows.items():
+        if row["value"] is not None:
+            values = [values[name] for values in by_run]
+            row |= {"sd": statistics.stdev(values), "runs": values}
+
+
+def _compared_names(measured: Measured, options: Options) -> list[str]:
+    """The scores that subgroups and comparisons are about: those asked for, else the headline."""
+    names = [name for tally in measured.tallies for name in tally.names]
+    if options.metrics is None:
+        return [name for name in names if name in HEADLINE]
+    return [name for name in names if not is_single_label(name) or name in options.metrics]
+
+
+def _comparison(
+    mean: Measured, second: Measured, names: Sequence[str], sets: Sequence[TestSet], options: Options
+) -> dict[str, Any]:
+    common = {name for tally in second.tallies for name in tally.names} & set(names)
+    if not common:
+        raise UserError(
+            "--compare: none of the chosen metrics can compare two systems; name others in --metrics."
+        )
+    groups = sets[0].groups
+    return {
+        "with": sets[-1].source,
+        "missing_drafts": list(sets[-1].missing),
+        "unit": "patients" if groups is not None else "studies",
+        "rounds": ROUNDS,
+        "level": LEVEL,
+        "power": POWER,
+        "scores": compare(mean.only(common), second.only(common), seed=options.seed, groups=groups),
     }
 
 
-def _truths(predictions: Sequence[Prediction]) -> list[frozenset[Item]] | None:
-    """The known findings of every study, or None unless all are known and written in the grammar."""
-    truths = [p.truth for p in predictions if p.truth is not None and p.language == "grammar"]
-    return truths if len(truths) == len(predictions) else None
+def _notes(scores: dict[str, Any]) -> list[str]:
+    """What a reader should know of the numbers, in sentences."""
+    notes = []
+    if scores["n"] == 1:
+        notes.append("One study: CIDEr is 0 by definition (every idf is log 1), and intervals have no width.")
+    excluded = sum(map(len, scores["excluded"].values()))
+    if excluded:
+        notes.append(f"{excluded} studies without a reference report were left out.")
+    for label, missing in (
+        ("", scores["missing_drafts"]),
+        (
+            f" of {scores['comparison']['with']}" if "comparison" in scores else "",
+            scores.get("comparison", {}).get("missing_drafts", []),
+        ),
+    ):
+        if missing:
+            notes.append(f"{len(missing)} studies without a draft{label} were scored as empty drafts.")
+    findings = scores.get("findings")
+    if findings and not findings["kinds_counted"]:
+        notes.append(
+            f"No kind of finding has {findings['min_positives']} true items, so there are no macro averages."
+        )
+    notes += [f"{name}: {row['reason']}" for name, row in scores["scores"].items() if "reason" in row]
+    for fact, table in scores.get("subgroups", {}).items():
+        notes += [
+            f"{fact} {value}: {size} are too few to score." for value, size in table["too_small"].items()
+        ]
+    if scores["not_computed"]:
+        notes.append(f"Not computed, ask for them with --metrics: {', '.join(scores['not_computed'])}.")
+    return notes

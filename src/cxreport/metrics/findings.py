@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cxreport.metrics.counts import precision_recall_f1, ratio
 from cxreport.metrics.statistics import Tally
 from cxreport.phantom.kinds import KINDS
 from cxreport.study import SidedKind
@@ -121,16 +122,6 @@ class FindingCounts:
         return table
 
 
-def precision_recall_f1(
-    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of counts of any one shape; a division by zero is 0."""
-    precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-    f1 = _ratio(2 * tp, 2 * tp + fp + fn)
-    assert np.all(f1 <= (precision + recall) / 2 + 1e-9), "a harmonic mean above the arithmetic mean"
-    return precision, recall, f1
-
-
 def _aggregate(sums: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Scores (..., M) of summed counts: 3 C exact, 3 C side-blind, right sides, found kinds."""
     kinds = len(counted)
@@ -139,17 +130,13 @@ def _aggregate(sums: np.ndarray, counted: np.ndarray) -> np.ndarray:
         for part in (sums[..., : 3 * kinds], sums[..., 3 * kinds : 6 * kinds])
     )
     _, _, micro = precision_recall_f1(*np.moveaxis(exact.sum(axis=-1), -1, 0))
-    scores = [micro, _ratio(sums[..., -2], sums[..., -1])]
+    scores = [micro, ratio(sums[..., -2], sums[..., -1])]
     if counted.any():
         present = counted & (exact[..., 0, :] + exact[..., 2, :] > 0)
         _, _, blind_f1 = precision_recall_f1(*np.moveaxis(blind, -2, 0))
         by_kind = [*precision_recall_f1(*np.moveaxis(exact, -2, 0)), blind_f1]
-        scores = [_ratio((score * present).sum(axis=-1), present.sum(axis=-1)) for score in by_kind] + scores
+        scores = [ratio((score * present).sum(axis=-1), present.sum(axis=-1)) for score in by_kind] + scores
     return np.stack(scores, axis=-1)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
 def _outcomes(truth: np.ndarray, drafts: np.ndarray) -> np.ndarray:
