@@ -15,7 +15,7 @@ from cxreport.recipe import EncoderOptions
 
 def build(name: str, seed: int = 1) -> Encoder:
     torch.manual_seed(seed)
-    return build_encoder(EncoderOptions(name=name, width=8))
+    return build_encoder(EncoderOptions(name=name, width=8 if "width" in ENCODERS[name].options else None))
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
