@@ -90,6 +90,8 @@ class EncoderOptions(_Options):
     """Attention heads of every stage; one number for an encoder without stages."""
     state_size: int | None = Field(None, ge=1, le=256)
     """State size N of the selective scan."""
+    expansion: float | None = Field(None, gt=0, le=8)
+    """Inner channels of a Mamba block over its width."""
     scans: Literal[1, 4] | None = None
     """Vision Mamba: 4 scans read rows and columns both ways, 1 is the causal scan of pre-training."""
     drop_path: float = Field(0.0, ge=0, lt=1)

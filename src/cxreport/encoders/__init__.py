@@ -86,7 +86,8 @@ def check_images(images: Tensor, smallest: int = 1, multiple: int = 1) -> None:
             f"Images must be (B, 3, H, W) or grey (B, 1, H, W), not of shape {tuple(images.shape)}."
         )
     if not images.is_floating_point():
-        raise ImageError(f"Images must be normalised floating-point numbers, not {images.dtype}.")
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ImageError(f"Images must be normalised floating-point numbers, not {kind}.")
     if images.shape[0] == 0:
         raise ImageError("The batch of images is empty; give at least one image.")
     height, width = images.shape[2:]
