@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -147,4 +148,8 @@ def build_encoder(options: EncoderOptions) -> Encoder:
         )
     module, _, function = entry.build.partition(":")
     encoder: Encoder = getattr(import_module(module), function)(options)
+    if options.init is not None:
+        from cxreport.encoders.folder import load_weights
+
+        load_weights(encoder, Path(options.init))
     return encoder
