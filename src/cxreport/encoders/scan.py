@@ -39,6 +39,7 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     backend: str = "auto",
+    order: Tensor | None = None,
 ) -> Tensor:
     """The scan of u (B, E, L); returns y (B, E, L) in the dtype of `u`.
 
@@ -51,11 +52,23 @@ def selective_scan(
     Raises ValueError for shapes that do not fit and UserError for a backend that cannot run here.
     """
     B, C = (each.unsqueeze(1) if each.ndim == 3 else each for each in (B, C))
-    _check_shapes(u, delta, A, B, C, D, z, delta_bias)
+    _check_shapes(u, delta, A, B, C, D, z, delta_bias, order)
     chosen = choose_backend(u) if backend == "auto" else backend
     if chosen not in _BACKENDS:
         raise UserError(f"Unknown scan backend {chosen!r}; choose auto, {', '.join(_BACKENDS)}.")
-    return _BACKENDS[chosen](u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    if chosen == "cpu" or order is None:
+        return _BACKENDS[chosen](u, delta, A, B, C, D, z, delta_bias, order, delta_softplus)
+    u, delta, B, C = (reordered(each, order) for each in (u, delta, B, C))
+    z = None if z is None else reordered(z, order)
+    y = _BACKENDS[chosen](u, delta, A, B, C, D, z, delta_bias, None, delta_softplus)
+    return reordered(y, order.argsort(dim=1))
+
+
+def reordered(tensor: Tensor, order: Tensor) -> Tensor:
+    """(B, E, L) or (B, G, N, L) with the places of group g in the order of row g of `order` (G, L)."""
+    grouped = tensor.unflatten(1, (order.shape[0], -1))
+    index = order.view(order.shape[0], *(1,) * (grouped.ndim - 3), -1)
+    return grouped.gather(-1, index.expand_as(grouped)).flatten(1, 2)
 
 
 def choose_backend(u: Tensor) -> str:
@@ -85,7 +98,7 @@ def _tell(sentence: str) -> None:
 
 def _check_shapes(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None,
+    bias: Tensor | None, order: Tensor | None,
 ) -> None:  # fmt: skip
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError(f"u must be (B, E, L) and A (E, N), not {tuple(u.shape)} and {tuple(A.shape)}.")
@@ -103,11 +116,13 @@ def _check_shapes(
             raise ValueError(f"{name} is {tuple(tensor.shape)} and must be {tuple(shape)}.")
         if tensor is not None and not tensor.is_floating_point():
             raise ValueError(f"{name} must be a real floating-point tensor, not {tensor.dtype}.")
+    if order is not None and (order.shape != (groups, length) or order.dtype != torch.int64):
+        raise ValueError(f"order must be int64 {(groups, length)}, not {order.dtype} {tuple(order.shape)}.")
 
 
 def _cuda(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool,
+    bias: Tensor | None, order: None, softplus: bool,
 ) -> Tensor:  # fmt: skip
     """mamba-ssm's kernel, which wants float32 parameters and time as the last, contiguous axis."""
     if not _installed("mamba_ssm"):
@@ -127,14 +142,14 @@ def _cpu(u: Tensor, *rest: Any) -> Tensor:
         raise UserError(f"The scan backend cpu runs on CPU tensors, not on {u.device}; choose chunked.")
     if not _installed("numba"):
         raise UserError("The scan backend cpu needs the package numba; install it or choose chunked.")
-    from cxreport.encoders.cpu.scan import cpu_scan
+    from cxreport.encoders.cpu.scan_operator import cpu_scan
 
     return cpu_scan(u, *rest)
 
 
 def _chunked(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool,
+    bias: Tensor | None, order: None, softplus: bool,
 ) -> Tensor:  # fmt: skip
     """Plain PyTorch: chunks one after the other, the steps of a chunk side by side in log2(chunk) rounds.
 

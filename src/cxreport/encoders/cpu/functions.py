@@ -54,28 +54,35 @@ def softplus(x: Any) -> Any:
 
 
 @helper
-def pack(source: Any, batch: int, start: int, steps: int, channel: int, lanes: int, target: Any) -> None:
-    """Copy `steps` x `lanes` values of (B, L, E) to rows of sixteen; the rest of a row is zero."""
+def pack(
+    source: Any, batch: int, order: Any, start: int, steps: int, channel: int, lanes: int, target: Any
+) -> None:
+    """Copy `lanes` channels of (B, L, E) to rows of sixteen; the rest of a row is zero.
+
+    Row t comes from place ``order[start + t]``.
+    """
     if lanes == LANES and source.strides[2] == 4:
         across, along = source.strides[0] // 4, source.strides[1] // 4
         for t in range(steps):
-            store(target, t * LANES, load(source, batch * across + (start + t) * along + channel))
+            store(target, t * LANES, load(source, batch * across + order[start + t] * along + channel))
         return
     if lanes < LANES:
         target[: steps * LANES] = 0
     for lane in range(lanes):
         for t in range(steps):
-            target[t * LANES + lane] = source[batch, start + t, channel + lane]
+            target[t * LANES + lane] = source[batch, order[start + t], channel + lane]
 
 
 @helper
-def unpack(source: Any, batch: int, start: int, steps: int, channel: int, lanes: int, target: Any) -> None:
-    """The reverse of :func:`pack`: rows of sixteen to `lanes` values of (B, L, E)."""
+def unpack(
+    source: Any, batch: int, order: Any, start: int, steps: int, channel: int, lanes: int, target: Any
+) -> None:
+    """The reverse of :func:`pack`: rows of sixteen to `lanes` channels of (B, L, E)."""
     if lanes == LANES and target.strides[2] == 4:
         across, along = target.strides[0] // 4, target.strides[1] // 4
         for t in range(steps):
-            store(target, batch * across + (start + t) * along + channel, load(source, t * LANES))
+            store(target, batch * across + order[start + t] * along + channel, load(source, t * LANES))
         return
     for lane in range(lanes):
         for t in range(steps):
-            target[batch, start + t, channel + lane] = source[t * LANES + lane]
+            target[batch, order[start + t], channel + lane] = source[t * LANES + lane]

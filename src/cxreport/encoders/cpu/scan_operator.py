@@ -14,27 +14,27 @@ from cxreport.encoders.cpu.lanes import LANES
 from cxreport.encoders.cpu.running import run_tasks
 from cxreport.encoders.cpu.scan_kernels import CHUNK, backward_kernel, forward_kernel, scan_tasks
 
-_INPUTS = "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? bias"
+_INPUTS = (
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? bias, Tensor? order"
+)
 
 
-def cpu_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool,
-) -> Tensor:  # fmt: skip
-    """``selective_scan`` with B and C (B, G, N, L); states are kept only where a backward pass may follow."""
-    inputs = (u, delta, A, B, C, D, z, bias)
-    keep = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
-    found: Tensor = torch.ops.cxreport.scan(*inputs, softplus, keep)[0]
+def cpu_scan(*inputs: Any) -> Tensor:
+    """``selective_scan`` of (u, delta, A, B, C, D, z, bias, order, softplus), with B and C (B, G, N, L).
+
+    States are kept only where a backward pass may follow.
+    """
+    differentiable = any(isinstance(each, Tensor) and each.requires_grad for each in inputs)
+    found: Tensor = torch.ops.cxreport.scan(*inputs, differentiable and torch.is_grad_enabled())[0]
     return found
 
 
 @torch.library.custom_op(
     "cxreport::scan", mutates_args=(), schema=f"({_INPUTS}, bool softplus, bool keep) -> (Tensor, Tensor)"
 )
-def _scan(
-    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: Any, keep: Any
-) -> Any:
-    call = _Call(u, delta, A, B, C, D, z, bias, softplus)
+def _scan(*arguments: Any) -> Any:
+    *inputs, keep = arguments
+    call, u = _Call(*inputs), inputs[0]
     out = _like(u)
     states = torch.empty(call.states if keep else (0,) * 5)
     run_tasks(forward_kernel(), call.tasks, (*call.inputs, _rows(out), states.numpy()), call.threads)
@@ -42,7 +42,8 @@ def _scan(
 
 
 @_scan.register_fake
-def _(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: Any, keep: Any) -> Any:
+def _(*arguments: Any) -> Any:
+    u, _delta, A, B, *_rest, keep = arguments
     states = (u.shape[0], -(-u.shape[2] // CHUNK), *_blocks_shape(A, B.shape[1])) if keep else (0,) * 5
     return _like(u).to(u.dtype), u.new_empty(states, dtype=torch.float32)
 
@@ -51,50 +52,50 @@ def _(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, sof
     "cxreport::scan_backward", mutates_args=(),
     schema=f"({_INPUTS}, bool softplus, Tensor states, Tensor gradient) -> Tensor[]",
 )  # fmt: skip
-def _scan_backward(
-    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: Any, states: Any,
-    gradient: Any,
-) -> Any:  # fmt: skip
-    call = _Call(u, delta, A, B, C, D, z, bias, softplus)
+def _scan_backward(*arguments: Any) -> Any:
+    *inputs, states, gradient = arguments
+    call = _Call(*inputs)
+    u, delta, A, B, C, D, z, bias = inputs[:8]
+    batch, groups, size, length = B.shape
+    (blocks, _, _), channels = _blocks_shape(A, groups), A.shape[0]
     gu, gdelta = _like(u), _like(delta)
     gz = torch.empty(0, 0, 0) if z is None else _like(z)
-    batch, groups, size, length = B.shape
-    blocks = (batch, *_blocks_shape(A, groups))
-    gA, gD, gbias = (
-        torch.zeros(blocks),
-        torch.zeros((*blocks[:2], LANES)),
-        torch.zeros((*blocks[:2], LANES)),
-    )
+    gA, gD, gbias = (torch.zeros(batch, blocks, *inner, LANES) for inner in ((size,), (), ()))
     gB, gC = (torch.empty(call.parts, batch, groups, length, size) for _ in range(2))
-    outputs = (_rows(gu), _rows(gdelta), _rows(gz), *(each.numpy() for each in (gA, gB, gC, gD, gbias)))
-    arguments = (*call.inputs, states.numpy(), _rows(gradient), *outputs)
-    run_tasks(backward_kernel(), call.tasks, arguments, call.threads)
-    found = [gu, gdelta, _unblocked(gA.sum(0).transpose(1, 2), A.shape[0], groups)]
-    found += [each.sum(0).transpose(2, 3) for each in (gB, gC)]
-    found += [_unblocked(each.sum(0), A.shape[0], groups) for each in (gD, gbias)]
-    gu, gdelta, gA, gB, gC, gD, gbias = found
-    pairs = ((gu, u), (gdelta, delta), (gA, A), (gB, B), (gC, C), (gD, D), (gz, z), (gbias, bias))
-    return [torch.empty(0) if given is None else found.to(given.dtype) for found, given in pairs]
+    sums = (each.numpy() for each in (gA, gB, gC, gD, gbias))
+    outputs = (_rows(gu), _rows(gdelta), _rows(gz), *sums)
+    run_tasks(
+        backward_kernel(), call.tasks, (*call.inputs, states.numpy(), _rows(gradient), *outputs), call.threads
+    )
+    gradients = (
+        (gu, u),
+        (gdelta, delta),
+        (unblocked(gA.sum(0).transpose(1, 2), channels, groups), A),
+        (gB.sum(0).transpose(2, 3), B),
+        (gC.sum(0).transpose(2, 3), C),
+        (unblocked(gD.sum(0), channels, groups), D),
+        (gz, z),
+        (unblocked(gbias.sum(0), channels, groups), bias),
+    )
+    return [torch.empty(0) if given is None else found.to(given.dtype) for found, given in gradients]
 
 
 @_scan_backward.register_fake
-def _(
-    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: Any, states: Any,
-    gradient: Any,
-) -> Any:  # fmt: skip
-    inputs = (u, delta, A, B, C, D, z, bias)
-    return [u.new_empty(0) if each is None else torch.empty_like(each) for each in inputs]
+def _(*arguments: Any) -> Any:
+    inputs = arguments[:8]
+    return [inputs[0].new_empty(0) if each is None else torch.empty_like(each) for each in inputs]
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    *tensors, ctx.softplus, ctx.keep = inputs
+    *tensors, ctx.softplus, _keep = inputs
     ctx.save_for_backward(*tensors, output[1])
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Any) -> tuple[Any, ...]:
-    *tensors, states = ctx.saved_tensors
-    found = torch.ops.cxreport.scan_backward(*tensors, ctx.softplus, states, gradient)
-    return *(None if given is None else each for given, each in zip(tensors, found, strict=True)), None, None
+    *tensors, order, states = ctx.saved_tensors
+    found = torch.ops.cxreport.scan_backward(*tensors, order, ctx.softplus, states, gradient)
+    given = [None if each is None else part for each, part in zip(tensors, found, strict=True)]
+    return *given, None, None, None
 
 
 _scan.register_autograd(_differentiate, setup_context=_save)
@@ -105,24 +106,41 @@ class _Call:
 
     def __init__(
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-        bias: Tensor | None, softplus: bool,
+        bias: Tensor | None, order: Tensor | None, softplus: bool,
     ) -> None:  # fmt: skip
-        groups = B.shape[1]
+        groups, length = B.shape[1], B.shape[3]
         zeros = u.new_zeros(A.shape[0])
         self.threads = torch.get_num_threads()
         blocks = _blocks_shape(A, groups)
-        self.states = (u.shape[0], -(-u.shape[2] // CHUNK), *blocks)
+        self.states = (u.shape[0], -(-length // CHUNK), *blocks)
         self.tasks = scan_tasks(u.shape[0], groups, blocks[0] // groups, self.threads)
         self.parts = int(self.tasks[:, -1].max(initial=0)) + 1
         self.inputs = (
+            scan_order(order, groups, length),
             _rows(u),
             _rows(delta),
             np.empty((0, 0, 0), np.float32) if z is None else _rows(z),
-            _blocked(A.float() * LOG2_E, groups).transpose(1, 2).contiguous().numpy(),
+            blocked(A.float() * LOG2_E, groups).transpose(1, 2).contiguous().numpy(),
             *(each.detach().float().transpose(2, 3).contiguous().numpy() for each in (B, C)),
-            *(_blocked(zeros if each is None else each, groups).numpy() for each in (D, bias)),
+            *(blocked(zeros if each is None else each, groups).numpy() for each in (D, bias)),
             softplus,
         )
+
+
+def scan_order(order: Tensor | None, groups: int, length: int) -> np.ndarray:
+    """The places that each group visits (G, L), from first to last without `order`.
+
+    ValueError unless every row holds every place once: the kernels trust it.
+    """
+    if order is None:
+        return np.tile(np.arange(length), (groups, 1))
+    seen = np.zeros((groups, length), dtype=bool)
+    rows = np.ascontiguousarray(order.numpy(), dtype=np.int64)
+    if rows.size and rows.min() >= 0 and rows.max() < length:
+        np.put_along_axis(seen, rows, True, axis=1)
+    if not seen.all():
+        raise ValueError(f"Every row of order must hold the places 0 to {length - 1} once.")
+    return rows
 
 
 def _rows(tensor: Tensor) -> np.ndarray:
@@ -143,7 +161,7 @@ def _blocks_shape(A: Tensor, groups: int) -> tuple[int, int, int]:
     return groups * -(-channels // groups // LANES), size, LANES
 
 
-def _blocked(values: Tensor, groups: int) -> Tensor:
+def blocked(values: Tensor, groups: int) -> Tensor:
     """(E, ...) to (blocks, 16, ...), every group filled up with zeros."""
     grouped = values.detach().float().unflatten(0, (groups, -1))
     short = -grouped.shape[1] % LANES
@@ -152,8 +170,8 @@ def _blocked(values: Tensor, groups: int) -> Tensor:
     return grouped.reshape(-1, LANES, *values.shape[1:]).contiguous()
 
 
-def _unblocked(blocks: Tensor, channels: int, groups: int) -> Tensor:
-    """The reverse of :func:`_blocked`."""
+def unblocked(blocks: Tensor, channels: int, groups: int) -> Tensor:
+    """The reverse of :func:`blocked`."""
     grouped = blocks.reshape(groups, -1, *blocks.shape[2:])
     return grouped[:, : channels // groups].reshape(channels, *blocks.shape[2:])
 
