@@ -7,6 +7,9 @@ from torch.nn import functional
 
 from cxreport.encoders.scan import choose_backend, reordered
 
+MOST_TAPS = 33
+"""The longest kernel that the CPU kernels take; PyTorch computes longer ones."""
+
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, order: Tensor | None = None) -> Tensor:
     """silu(bias_e + sum over k of weight[e, k] x_{t - K + 1 + k}), x being 0 before the first step.
@@ -23,17 +26,16 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, order: Tensor | None = 
     groups = channels // width
     if order is not None and order.shape != (groups, x.shape[1]):
         raise ValueError(f"order must be {(groups, x.shape[1])}, not {tuple(order.shape)}.")
-    if choose_backend(x) == "cpu":
+    if choose_backend(x) == "cpu" and taps <= MOST_TAPS:
         from cxreport.encoders.cpu.conv_operator import cpu_causal_conv
 
         return cpu_causal_conv(x, weight, bias, order)
-    sequences = x.transpose(1, 2).repeat(1, groups, 1)
+    sequences = x.transpose(1, 2).unsqueeze(1).expand(-1, groups, -1, -1)
     if order is not None:
         sequences = reordered(sequences, order)
-    sequences = functional.pad(sequences, (taps - 1, 0))
-    found = functional.silu(
-        functional.conv1d(sequences, weight.to(x.dtype)[:, None], bias.to(x.dtype), groups=channels)
-    )
+    padded = functional.pad(sequences.flatten(1, 2), (taps - 1, 0))
+    found = functional.conv1d(padded, weight.to(x.dtype)[:, None], bias.to(x.dtype), groups=channels)
+    found = functional.silu(found).unflatten(1, (groups, width))
     if order is not None:
         found = reordered(found, order.argsort(dim=1))
-    return found.transpose(1, 2)
+    return found.flatten(1, 2).transpose(1, 2)

@@ -63,7 +63,7 @@ class Mixer(nn.Module):
 
     Every scan has its own convolution, selection, step sizes, decays and skip, here one after another along
     the first axis. The published code gates every scan before it averages them; the gate is the same, so
-    gating the average is the same.
+    gating the average is the same, and the scan adds up after a quarter of C and of the skip.
     """
 
     def __init__(self, width: int, scans: int, state_size: int, expansion: float) -> None:
@@ -85,30 +85,23 @@ class Mixer(nn.Module):
         """Tokens (B, L, D) to tokens of the same shape; `order` (scans, L): what each scan visits in turn."""
         x, gate = self.in_projection(tokens).chunk(2, dim=-1)
         u = causal_conv(x, self.conv_weight.squeeze(1), self.conv_bias, order)
-        per_scan = u.unflatten(2, (self.scans, -1)).flatten(0, 1).transpose(0, 1)
-        selected = per_scan @ self.selection.unflatten(0, (self.scans, -1)).transpose(1, 2)
+        u = u.unflatten(2, (self.scans, -1)).transpose(1, 2)
+        selected = _per_scan(u, self.selection)
         low, B, C = selected.split([self.rank, self.state_size, self.state_size], dim=-1)
-        steps = low @ self.step_weight.unflatten(0, (self.scans, -1)).transpose(1, 2)
-        delta = steps.transpose(0, 1).reshape(u.shape)
-
-        def per_group(each: Tensor) -> Tensor:
-            return each.unflatten(1, u.shape[:2]).permute(1, 0, 3, 2)
-
+        delta = _per_scan(low, self.step_weight)
         y = selective_scan(
-            u.transpose(1, 2),
-            delta.transpose(1, 2),
+            u.transpose(2, 3),
+            delta.transpose(2, 3),
             -torch.exp(self.decay_log.float()),
-            per_group(B),
-            per_group(C),
-            D=self.skip,
+            B.transpose(2, 3),
+            C.transpose(2, 3) / self.scans,
+            self.skip / self.scans,
             delta_bias=self.step_bias,
             delta_softplus=True,
             order=order,
+            merge=True,
         )
-        y = y.transpose(1, 2)
-        if self.scans > 1:
-            y = y.unflatten(2, (self.scans, -1)).mean(dim=2)
-        return self.out_projection(y * functional.silu(gate))
+        return self.out_projection(y.transpose(1, 2) * functional.silu(gate))
 
     @torch.no_grad()
     def _initialise(self, inner: int) -> None:
@@ -127,6 +120,13 @@ class Mixer(nn.Module):
         }
         for name, start in starts.items():
             getattr(self, name).copy_(start.repeat(self.scans, *(1,) * (start.ndim - 1)))
+
+
+def _per_scan(tokens: Tensor, weights: Tensor) -> Tensor:
+    """Tokens (B, S, L, D) of S scans times each one's weights; `weights` (S K, D), result (B, S, L, K)."""
+    scans = tokens.shape[1]
+    found = tokens.transpose(0, 1).flatten(1, 2) @ weights.unflatten(0, (scans, -1)).transpose(1, 2)
+    return found.unflatten(1, (len(tokens), -1)).transpose(0, 1)
 
 
 class GatedMLP(nn.Module):
@@ -219,9 +219,13 @@ class VisionMamba(Encoder):
         return self._hidden(patches[:, order], None, layers or tap_layers(len(self.blocks)))
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Resample learnt positions that were made for another image size."""
+        """Resample learnt positions of another image size; give a causal encoder's scan to all four."""
+        if self.shape.scans == 1:
+            return weights
+        if "class_token" not in weights:
+            return four_scans_from_one(weights, self)
         table = weights.get("positions")
-        if self.shape.scans == 1 or table is None or table.shape == self.positions.shape:
+        if table is None or table.shape == self.positions.shape:
             return weights
         side = self.shape.image_size // self.shape.patch
         return weights | {"positions": resampled_positions(table, (side, side))}

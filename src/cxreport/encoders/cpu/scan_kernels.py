@@ -5,10 +5,10 @@ state size uses all lanes, and no tensor of (B, L, E, N) exists. Time runs in ch
 The forward pass keeps the state at the start of every chunk; the backward pass computes the states of one
 chunk again from there, then walks it in reverse. Softplus and gate happen in the same pass.
 
-Arrays here are (B, L, E), in any memory layout. Parameters of channels lie in blocks: (blocks, N, 16) or
-(blocks, 16), every group of channels filled up with zeros to whole blocks. A task is a row
-``(batch, group, first block, end, part)`` with blocks counted inside the group, which is split in parts;
-tasks write to disjoint places.
+Tensors of G groups of D channels are (B, G, L, D) here, in any memory layout, also with one memory for all
+groups. Parameters of channels lie in blocks, (blocks, N, 16) or (blocks, 16), every group filled up with
+zeros to whole blocks. A task is a row ``(batch, group, first block, end, part)`` with blocks counted inside
+the group, which is split in parts.
 """
 
 from __future__ import annotations
@@ -59,15 +59,16 @@ def _gate_backward(gys: Any, ys: Any, zs: Any, gzs: Any, steps: int) -> None:
 
 def _forward(
     tasks: Any, orders: Any, u: Any, delta: Any, z: Any, A: Any, B: Any, C: Any, D: Any, bias: Any,
-    soft: bool, out: Any, states: Any,
+    soft: bool, merge: bool, out: Any, states: Any,
 ) -> None:  # fmt: skip
-    """Write ``out`` (B, L, E) and, where it is not empty, ``states`` (B, chunks, blocks, N, 16).
+    """Write ``out`` and, where it is not empty, ``states`` (B, chunks, blocks, N, 16).
 
-    Row g of ``orders`` (G, L) holds the places that group g visits, one a step. u, delta, z (B, L, E), z
-    empty without a gate; A (blocks, N, 16) times log2(e); B, C (B, G, L, N); D, bias (blocks, 16).
+    Row g of ``orders`` (G, L) holds the places that group g visits, one a step. u, delta, z and out are
+    (B, G, L, D), z empty without a gate; A (blocks, N, 16) times log2(e); B, C (B, G, L, N); D, bias
+    (blocks, 16). With `merge` all groups add to the same memory of ``out``, zero before.
     """
     groups, length, size = B.shape[1], B.shape[2], B.shape[3]
-    blocks, wide, tile = A.shape[0] // groups, u.shape[2] // groups, size * LANES
+    blocks, wide, tile = A.shape[0] // groups, u.shape[3], size * LANES
     scratch = aligned(4 * CHUNK * LANES).reshape(4, -1)
     xs, dts, zs, ys = scratch[0], scratch[1], scratch[2], scratch[3]
     hs = aligned(blocks * tile)
@@ -78,12 +79,12 @@ def _forward(
         for start in range(0, length, CHUNK):
             steps = min(CHUNK, length - start)
             for block in range(tasks[task, 2], tasks[task, 3]):
-                channel, lanes = group * wide + block * LANES, min(LANES, wide - block * LANES)
+                channel, lanes = block * LANES, min(LANES, wide - block * LANES)
                 place, h = group * blocks + block, block * tile
                 if states.size:
                     states[batch, start // CHUNK, place] = hs[h : h + tile].reshape(size, LANES)
-                pack(u, batch, order, start, steps, channel, lanes, xs)
-                pack(delta, batch, order, start, steps, channel, lanes, dts)
+                pack(u, batch, group, order, start, steps, channel, lanes, xs)
+                pack(delta, batch, group, order, start, steps, channel, lanes, dts)
                 _step_sizes(dts, load(bias, place * LANES), soft, steps)
                 skip = load(D, place * LANES)
                 for t in range(steps):
@@ -96,9 +97,9 @@ def _forward(
                         y = y + state * load_one(C, at + n)
                     store(ys, t * LANES, y)
                 if z.size:
-                    pack(z, batch, order, start, steps, channel, lanes, zs)
+                    pack(z, batch, group, order, start, steps, channel, lanes, zs)
                     _gate(ys, zs, steps)
-                unpack(ys, batch, order, start, steps, channel, lanes, out)
+                unpack(ys, batch, group, order, start, steps, channel, lanes, out, merge)
 
 
 @helper
@@ -123,8 +124,8 @@ def _again(
 
 def _backward(
     tasks: Any, orders: Any, u: Any, delta: Any, z: Any, A: Any, B: Any, C: Any, D: Any, bias: Any,
-    soft: bool, states: Any, gout: Any, gu: Any, gdelta: Any, gz: Any, gA: Any, gB: Any, gC: Any, gD: Any,
-    gbias: Any,
+    soft: bool, merge: bool, states: Any, gout: Any, gu: Any, gdelta: Any, gz: Any, gA: Any, gB: Any,
+    gC: Any, gD: Any, gbias: Any,
 ) -> None:  # fmt: skip
     """Write the gradients, given that of ``out``; arguments as in :func:`_forward`.
 
@@ -132,7 +133,7 @@ def _backward(
     the sums over the channels of each part.
     """
     groups, length, size = B.shape[1], B.shape[2], B.shape[3]
-    blocks, wide, tile = A.shape[0] // groups, u.shape[2] // groups, size * LANES
+    blocks, wide, tile = A.shape[0] // groups, u.shape[3], size * LANES
     scratch = aligned(9 * CHUNK * LANES).reshape(9, -1)
     xs, dts, slopes, zs, ys = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     gys, gus, gds, gzs = scratch[5], scratch[6], scratch[7], scratch[8]
@@ -149,13 +150,13 @@ def _backward(
             sumB[:] = 0
             sumC[:] = 0
             for block in range(first, end):
-                channel, lanes = group * wide + block * LANES, min(LANES, wide - block * LANES)
+                channel, lanes = block * LANES, min(LANES, wide - block * LANES)
                 place, carry = group * blocks + block, block * tile
                 at, mine = place * tile, batch * A.shape[0] + place
                 skip = load(D, place * LANES)
-                pack(u, batch, order, start, steps, channel, lanes, xs)
-                pack(delta, batch, order, start, steps, channel, lanes, dts)
-                pack(gout, batch, order, start, steps, channel, lanes, gys)
+                pack(u, batch, group, order, start, steps, channel, lanes, xs)
+                pack(delta, batch, group, order, start, steps, channel, lanes, dts)
+                pack(gout, batch, group, order, start, steps, channel, lanes, gys)
                 if soft:
                     shift = load(bias, place * LANES)
                     for t in range(steps):
@@ -164,9 +165,9 @@ def _backward(
                 hs[:tile] = states[batch, chunk, place].ravel()
                 _again(xs, dts, A, at, B, C, order, start, inputs, size, skip, steps, decays, hs, ys)
                 if z.size:
-                    pack(z, batch, order, start, steps, channel, lanes, zs)
+                    pack(z, batch, group, order, start, steps, channel, lanes, zs)
                     _gate_backward(gys, ys, zs, gzs, steps)
-                    unpack(gzs, batch, order, start, steps, channel, lanes, gz)
+                    unpack(gzs, batch, group, order, start, steps, channel, lanes, gz, False)
                 gskip, gshift = load(gD, mine * LANES), load(gbias, mine * LANES)
                 for t in range(steps - 1, -1, -1):
                     dt, x, gy = load(dts, t * LANES), load(xs, t * LANES), load(gys, t * LANES)
@@ -191,18 +192,18 @@ def _backward(
                     store(gds, t * LANES, gdt)
                 store(gD, mine * LANES, gskip)
                 store(gbias, mine * LANES, gshift)
-                unpack(gus, batch, order, start, steps, channel, lanes, gu)
-                unpack(gds, batch, order, start, steps, channel, lanes, gdelta)
+                unpack(gus, batch, group, order, start, steps, channel, lanes, gu, False)
+                unpack(gds, batch, group, order, start, steps, channel, lanes, gdelta, False)
             for t in range(steps):
                 for n in range(size):
                     gB[part, batch, group, order[start + t], n] = total(load(sumB, t * tile + n * LANES))
                     gC[part, batch, group, order[start + t], n] = total(load(sumC, t * tile + n * LANES))
 
 
-_STRIDED = types.Array(float32, 3, "A")
+_STRIDED = types.Array(float32, 4, "A")
 _TABLE, _INDEX = float32[:, ::1], int64[:, ::1]
 _INPUTS = (_INDEX, _INDEX, _STRIDED, _STRIDED, _STRIDED, float32[:, :, ::1], float32[:, :, :, ::1],
-           float32[:, :, :, ::1], _TABLE, _TABLE, boolean)  # fmt: skip
+           float32[:, :, :, ::1], _TABLE, _TABLE, boolean, boolean)  # fmt: skip
 
 
 @cache
@@ -224,14 +225,19 @@ def backward_kernel() -> Callable[..., None]:
     return compiled(_backward, void(*_INPUTS, float32[:, :, :, :, ::1], *[_STRIDED] * 4, *sums))
 
 
-def scan_tasks(batch: int, groups: int, blocks: int, threads: int) -> np.ndarray:
-    """Rows (batch, group, first block, end, part); groups are split where threads would lack work."""
-    parts = min(blocks, threads // math.gcd(threads, batch * groups))
+def shares_of(batch: int, groups: int, blocks: int, threads: int, merge: bool) -> list[np.ndarray]:
+    """The tasks of each thread; groups are split in parts where threads would lack work.
+
+    Groups that `merge` share their results, so one thread does a part of all of them.
+    """
+    apart = 1 if merge else groups
+    parts = min(blocks, threads // math.gcd(threads, batch * apart))
     cuts = [blocks * part // parts for part in range(parts + 1)]
-    rows = [
-        (b, g, cuts[part], cuts[part + 1], part)
+    units = [
+        [(b, g, cuts[part], cuts[part + 1], part) for g in (range(groups) if merge else (first,))]
         for part in range(parts)
         for b in range(batch)
-        for g in range(groups)
+        for first in range(apart)
     ]
-    return np.array(rows, dtype=np.int64).reshape(-1, 5)
+    shares = [[task for unit in units[thread::threads] for task in unit] for thread in range(threads)]
+    return [np.array(share, dtype=np.int64) for share in shares if share]

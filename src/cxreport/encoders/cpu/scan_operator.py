@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 from cxreport.encoders.cpu.functions import LOG2_E
 from cxreport.encoders.cpu.lanes import LANES
 from cxreport.encoders.cpu.running import run_tasks
-from cxreport.encoders.cpu.scan_kernels import CHUNK, backward_kernel, forward_kernel, scan_tasks
+from cxreport.encoders.cpu.scan_kernels import CHUNK, backward_kernel, forward_kernel, shares_of
 
 _INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? bias, Tensor? order"
@@ -20,7 +20,7 @@ _INPUTS = (
 
 
 def cpu_scan(*inputs: Any) -> Tensor:
-    """``selective_scan`` of (u, delta, A, B, C, D, z, bias, order, softplus), with B and C (B, G, N, L).
+    """``selective_scan`` of (u, delta, A, B, C, D, z, bias, order, softplus, merge), sequences by group.
 
     States are kept only where a backward pass may follow.
     """
@@ -30,27 +30,29 @@ def cpu_scan(*inputs: Any) -> Tensor:
 
 
 @torch.library.custom_op(
-    "cxreport::scan", mutates_args=(), schema=f"({_INPUTS}, bool softplus, bool keep) -> (Tensor, Tensor)"
+    "cxreport::scan",
+    mutates_args=(),
+    schema=f"({_INPUTS}, bool softplus, bool merge, bool keep) -> (Tensor, Tensor)",
 )
 def _scan(*arguments: Any) -> Any:
     *inputs, keep = arguments
     call, u = _Call(*inputs), inputs[0]
-    out = _like(u)
+    out = _like(u[:, 0]).zero_() if call.merge else _like(u)
     states = torch.empty(call.states if keep else (0,) * 5)
-    run_tasks(forward_kernel(), call.tasks, (*call.inputs, _rows(out), states.numpy()), call.threads)
+    run_tasks(forward_kernel(), call.shares, (*call.inputs, _rows(call.spread(out)), states.numpy()))
     return out.to(u.dtype), states
 
 
 @_scan.register_fake
 def _(*arguments: Any) -> Any:
-    u, _delta, A, B, *_rest, keep = arguments
-    states = (u.shape[0], -(-u.shape[2] // CHUNK), *_blocks_shape(A, B.shape[1])) if keep else (0,) * 5
-    return _like(u).to(u.dtype), u.new_empty(states, dtype=torch.float32)
+    u, _delta, A, B, *_rest, merge, keep = arguments
+    states = (u.shape[0], -(-u.shape[3] // CHUNK), *_blocks_shape(A, B.shape[1])) if keep else (0,) * 5
+    return _like(u[:, 0] if merge else u).to(u.dtype), u.new_empty(states, dtype=torch.float32)
 
 
 @torch.library.custom_op(
     "cxreport::scan_backward", mutates_args=(),
-    schema=f"({_INPUTS}, bool softplus, Tensor states, Tensor gradient) -> Tensor[]",
+    schema=f"({_INPUTS}, bool softplus, bool merge, Tensor states, Tensor gradient) -> Tensor[]",
 )  # fmt: skip
 def _scan_backward(*arguments: Any) -> Any:
     *inputs, states, gradient = arguments
@@ -59,14 +61,13 @@ def _scan_backward(*arguments: Any) -> Any:
     batch, groups, size, length = B.shape
     (blocks, _, _), channels = _blocks_shape(A, groups), A.shape[0]
     gu, gdelta = _like(u), _like(delta)
-    gz = torch.empty(0, 0, 0) if z is None else _like(z)
+    gz = torch.empty(0, 0, 0, 0) if z is None else _like(z)
     gA, gD, gbias = (torch.zeros(batch, blocks, *inner, LANES) for inner in ((size,), (), ()))
     gB, gC = (torch.empty(call.parts, batch, groups, length, size) for _ in range(2))
     sums = (each.numpy() for each in (gA, gB, gC, gD, gbias))
     outputs = (_rows(gu), _rows(gdelta), _rows(gz), *sums)
-    run_tasks(
-        backward_kernel(), call.tasks, (*call.inputs, states.numpy(), _rows(gradient), *outputs), call.threads
-    )
+    arguments = (*call.inputs, states.numpy(), _rows(call.spread(gradient)), *outputs)
+    run_tasks(backward_kernel(), call.shares, arguments)
     gradients = (
         (gu, u),
         (gdelta, delta),
@@ -87,15 +88,15 @@ def _(*arguments: Any) -> Any:
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    *tensors, ctx.softplus, _keep = inputs
+    *tensors, ctx.softplus, ctx.merge, _keep = inputs
     ctx.save_for_backward(*tensors, output[1])
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Any) -> tuple[Any, ...]:
     *tensors, order, states = ctx.saved_tensors
-    found = torch.ops.cxreport.scan_backward(*tensors, order, ctx.softplus, states, gradient)
+    found = torch.ops.cxreport.scan_backward(*tensors, order, ctx.softplus, ctx.merge, states, gradient)
     given = [None if each is None else part for each, part in zip(tensors, found, strict=True)]
-    return *given, None, None, None
+    return *given, None, None, None, None
 
 
 _scan.register_autograd(_differentiate, setup_context=_save)
@@ -106,25 +107,30 @@ class _Call:
 
     def __init__(
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-        bias: Tensor | None, order: Tensor | None, softplus: bool,
+        bias: Tensor | None, order: Tensor | None, softplus: bool, merge: bool,
     ) -> None:  # fmt: skip
         groups, length = B.shape[1], B.shape[3]
         zeros = u.new_zeros(A.shape[0])
-        self.threads = torch.get_num_threads()
+        self.merge, self.groups = merge, groups
         blocks = _blocks_shape(A, groups)
         self.states = (u.shape[0], -(-length // CHUNK), *blocks)
-        self.tasks = scan_tasks(u.shape[0], groups, blocks[0] // groups, self.threads)
-        self.parts = int(self.tasks[:, -1].max(initial=0)) + 1
+        self.shares = shares_of(u.shape[0], groups, blocks[0] // groups, torch.get_num_threads(), merge)
+        self.parts = 1 + max((int(share[:, -1].max()) for share in self.shares), default=0)
         self.inputs = (
             scan_order(order, groups, length),
             _rows(u),
             _rows(delta),
-            np.empty((0, 0, 0), np.float32) if z is None else _rows(z),
+            np.empty((0, 0, 0, 0), np.float32) if z is None else _rows(z),
             blocked(A.float() * LOG2_E, groups).transpose(1, 2).contiguous().numpy(),
             *(each.detach().float().transpose(2, 3).contiguous().numpy() for each in (B, C)),
             *(blocked(zeros if each is None else each, groups).numpy() for each in (D, bias)),
             softplus,
+            merge,
         )
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        """What all groups share (B, D, L), as (B, G, D, L) with one memory for all."""
+        return tensor.unsqueeze(1).expand(-1, self.groups, -1, -1) if self.merge else tensor
 
 
 def scan_order(order: Tensor | None, groups: int, length: int) -> np.ndarray:
@@ -144,15 +150,15 @@ def scan_order(order: Tensor | None, groups: int, length: int) -> np.ndarray:
 
 
 def _rows(tensor: Tensor) -> np.ndarray:
-    """(B, E, L) as float32 (B, L, E), without a copy where it is float32."""
-    return tensor.detach().float().transpose(1, 2).numpy()
+    """(B, G, D, L) as float32 (B, G, L, D), without a copy where it is float32."""
+    return tensor.detach().float().transpose(2, 3).numpy()
 
 
 def _like(tensor: Tensor) -> Tensor:
-    """Room for float32 values in the memory layout of `tensor`: channels last where it has them last."""
-    batch, channels, length = tensor.shape
-    if tensor.stride(1) == 1:
-        return tensor.new_empty((batch, length, channels), dtype=torch.float32).transpose(1, 2)
+    """Room for float32 values (B, ..., L): channels last where `tensor` has them last."""
+    if tensor.stride(-2) == 1:
+        batch, *channels, length = tensor.shape
+        return tensor.new_empty((batch, length, *channels), dtype=torch.float32).movedim(1, -1)
     return tensor.new_empty(tensor.shape, dtype=torch.float32)
 
 
@@ -179,10 +185,10 @@ def unblocked(blocks: Tensor, channels: int, groups: int) -> Tensor:
 @register_flop_formula(torch.ops.cxreport.scan)
 def _flops(u: Any, delta: Any, A: Any, *_: Any, **__: Any) -> int:
     """Six operations a channel, step and state: exp and its argument count as one each."""
-    return int(6 * u[0] * u[2] * A[0] * A[1])
+    return int(6 * u[0] * u[-1] * A[0] * A[1])
 
 
 @register_flop_formula(torch.ops.cxreport.scan_backward)
 def _flops_backward(u: Any, delta: Any, A: Any, *_: Any, **__: Any) -> int:
     """The states again, and two operations for each of their six."""
-    return int(18 * u[0] * u[2] * A[0] * A[1])
+    return int(18 * u[0] * u[-1] * A[0] * A[1])
