@@ -92,8 +92,6 @@ class EncoderOptions(_Options):
     """State size N of the selective scan."""
     expansion: float | None = Field(None, gt=0, le=8)
     """Inner channels of a Mamba block over its width."""
-    scans: Literal[1, 4] | None = None
-    """Vision Mamba: 4 scans read rows and columns both ways, 1 is the causal scan of pre-training."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Largest rate of stochastic depth; it grows linearly from 0 at the first block."""
 

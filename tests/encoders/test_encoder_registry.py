@@ -18,6 +18,7 @@ from cxreport.recipe import EncoderOptions
 TINY: dict[str, dict[str, Any]] = {
     "cxreport.encoders.resnet:resnet_small": {"width": 8},
     "cxreport.encoders.vmamba:vmamba": {"width": 8, "depths": (1, 1, 1, 1)},
+    "cxreport.encoders.vision_mamba:vision_mamba": {"width": 24, "depths": (2,), "image_size": 64},
     "cxreport.encoders.vit:vision_transformer": {
         "width": 24,
         "depths": (2,),

@@ -31,6 +31,8 @@ _HD = "HD X-ray MAE (Event-AHU, HD_Xray_Pretrain_MAE), ViT-{}"
 _HD_LICENCE = "BSD-3-Clause (code); none stated for the weights"
 _SWIN = "Liu et al., ICCV 2021; microsoft/swin-{}-patch4-window7-224{}"
 _SWIN_LICENCE = "MIT (code); Apache-2.0 (weights on the Hub)"
+_VISION_MAMBA = "ARM (ICLR 2025); MambaXray-VL-{} (Event-AHU, CXPMRG_Bench_MambaXray_VL)"
+_VISION_MAMBA_LICENCE = "Apache-2.0 and BSD-3-Clause (code); none stated for the weights"
 
 ENCODERS: dict[str, Entry] = {
     **{
@@ -115,6 +117,22 @@ ENCODERS: dict[str, Entry] = {
             ("swin_base", _SWIN.format("base", ", R2GenGPT's encoder"), _SWIN_LICENCE),
             ("swin_large", _SWIN.format("large", ", AM-MRG's first stage"), _SWIN_LICENCE),
         )
+    },
+    **{
+        name + form: Entry(
+            build="cxreport.encoders.vision_mamba:vision_mamba",
+            source=source + what,
+            licence=licence,
+            default_size=size,
+            stride=16,
+            options=("image_size", "patch", "width", "depths", "state_size", "expansion", "drop_path"),
+        )
+        for name, source, licence in (
+            ("vision_mamba_tiny", "Vision Mamba in a size for CPUs; no published weights", "none needed"),
+            ("vision_mamba_base", _VISION_MAMBA.format("B"), _VISION_MAMBA_LICENCE),
+            ("vision_mamba_large", _VISION_MAMBA.format("L"), _VISION_MAMBA_LICENCE),
+        )
+        for form, what, size in (("", ", four scans", 224), ("_causal", ", one causal scan", 192))
     },
 }
 """Name to entry; the shared tests enrol every one."""

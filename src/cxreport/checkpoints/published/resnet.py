@@ -14,3 +14,8 @@ def resnet_names(encoder: ResNet) -> NameMap:
         child, _, rest = ours.partition(".")
         pairs[f"{places[child]}.{rest}"] = ours
     return NameMap(pairs)
+
+
+def torchvision_names(encoder: ResNet) -> NameMap:
+    """torchvision's own state dict, whose names ours keep; all but the classifier ``fc``."""
+    return NameMap({key: key for key in encoder.state_dict()})
