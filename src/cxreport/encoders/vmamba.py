@@ -82,8 +82,8 @@ class CrossScan(nn.Module):
         ranks, b, c = projected.split([self.rank, self.state_size, self.state_size], dim=3)
         steps = torch.einsum("blgr,ger->blge", ranks, self.step_weight)
         scanned = selective_scan(
-            places.repeat(1, 1, DIRECTIONS).transpose(1, 2),
-            steps.flatten(2).transpose(1, 2),
+            places.transpose(1, 2).unsqueeze(1).expand(-1, DIRECTIONS, -1, -1),
+            steps.permute(0, 2, 3, 1),
             -torch.exp(self.log_decay.float()),
             b.permute(0, 2, 3, 1),
             c.permute(0, 2, 3, 1),
@@ -91,8 +91,9 @@ class CrossScan(nn.Module):
             delta_bias=self.step_bias.float().flatten(),
             delta_softplus=True,
             order=scan_orders(x.shape[1], x.shape[2], x.device),
+            merge=True,
         )
-        return scanned.transpose(1, 2).unflatten(2, (DIRECTIONS, -1)).sum(dim=2).view_as(x)
+        return scanned.transpose(1, 2).reshape(x.shape)
 
     def _initialise(self) -> None:
         """Mamba's initial values: steps between 0.001 and 0.1, decays 1 to N, skips 1."""
