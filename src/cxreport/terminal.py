@@ -120,13 +120,16 @@ def print_scores(scores: dict[str, Any]) -> None:
     from cxreport.metrics.tables import finding_table, score_table
 
     for header, rows in (score_table(scores), finding_table(scores)):
-        _print_table(header, rows)
+        print_table(header, rows)
     for note in scores["notes"]:
         typer.echo(note, err=True)
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> None:
+    """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows.
+
+    `text` counts the columns that stand at the left; numbers stand at the right.
+    """
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -135,7 +138,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=SIMPLE)
     for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left", no_wrap=place == 0)
+        table.add_column(name, justify="left" if place in text else "right", no_wrap=place == 0)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)

@@ -39,13 +39,13 @@ class Account:
     def lines(self) -> list[str]:
         """The account in sentences."""
         where = f" from its entry {self.entry}" if self.entry else ""
-        lines = [f"{self.kept} tensors kept{where}, checked to come back unchanged."]
+        lines = [f"Kept{where}, checked to come back unchanged: {self.kept}."]
         if self.renamed:
-            lines.append(f"{self.renamed} keys had an older name.")
+            lines.append(f"Kept under an older name: {self.renamed}.")
         if self.filled:
-            lines.append(f"{len(self.filled)} absent counters of batches were set to 0.")
+            lines.append(f"Absent counters of batches set to 0: {len(self.filled)}.")
         for what, keys in self.dropped.items():
-            lines.append(f"{len(keys)} tensors dropped, {what}: {listed(keys)}.")
+            lines.append(f"Dropped, {what}: {len(keys)} ({listed(keys)}).")
         return lines
 
 
