@@ -147,18 +147,17 @@ class Halving(nn.Module):
 
 
 class VMamba(Encoder):
-    """Four stages at strides 4, 8, 16 and 32; tokens are the last map before the final norm.
+    """Stages at strides 4, 8, 16, 32; tokens are the last map before the final norm.
 
     ``pooled`` is the mean of the normalised tokens, as R2GenCSR takes them.
     """
-
-    smallest = multiple = 32
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         widths = [shape.width * 2**stage for stage in range(len(shape.depths))]
         self.width = widths[-1]
+        self.smallest = self.multiple = 4 * 2 ** (len(widths) - 1)
         self.stem = nn.Sequential(
             Halving(3, shape.width // 2), nn.GELU(), Halving(shape.width // 2, shape.width)
         )
@@ -172,7 +171,7 @@ class VMamba(Encoder):
         self.apply(initialise_linear)
 
     def encode(self, images: Tensor) -> Tokens:
-        """Images (B, 3, H, W) to tokens at stride 32; the sides are multiples of 32."""
+        """Images (B, 3, H, W) to tokens; with four stages the sides are multiples of 32."""
         maps = self.stem(images.permute(0, 2, 3, 1))
         for place, stage in enumerate(self.stages):
             maps = stage(maps)
@@ -183,12 +182,8 @@ class VMamba(Encoder):
 
 
 def vmamba(options: EncoderOptions) -> VMamba:
-    """The VMamba of that name with the recipe's changes; UserError for stages that are not four."""
+    """The VMamba of that name with the recipe's changes; UserError for an odd width."""
     shape = replace(SHAPES[options.name], **options.shape())
-    if len(shape.depths) != 4:
-        raise UserError(
-            f"model.encoder.depths must be four numbers for {options.name}, not {len(shape.depths)}."
-        )
     if shape.width % 2:
         raise UserError(f"model.encoder.width must be even for {options.name}, not {shape.width}.")
     return VMamba(shape)
