@@ -22,7 +22,7 @@ from torchvision.ops import StochasticDepth
 from cxreport.encoders import Encoder, Tokens, check_images, with_channels
 from cxreport.encoders.causal_conv import causal_conv
 from cxreport.encoders.layers import drop_path_rates, initialise_linear
-from cxreport.encoders.positions import resampled, sin_cos_table, square_side
+from cxreport.encoders.positions import resampled, sin_cos_table
 from cxreport.encoders.scan import selective_scan
 from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
@@ -68,7 +68,7 @@ class Mixer(nn.Module):
 
     def __init__(self, width: int, scans: int, state_size: int, expansion: float) -> None:
         super().__init__()
-        inner, self.scans, self.state_size = int(expansion * width), scans, state_size
+        inner, self.scans, self.state_size = round(expansion * width), scans, state_size
         self.rank = math.ceil(width / 16)
         self.in_projection = nn.Linear(width, 2 * inner, bias=False)
         self.conv_weight = nn.Parameter(torch.empty(scans * inner, 1, CONV_TAPS))
@@ -163,20 +163,24 @@ class Block(nn.Module):
 class VisionMamba(Encoder):
     """Patches, with four scans also a class token at place N // 2, through blocks.
 
-    ``positions`` (1, N + 1, D) of the four-scan form are learnt, the class token's at its place; the causal
-    form has none to learn. ``Tokens.sequence`` holds what the published systems read, the class token
-    included, and ``pooled`` is its mean (of the causal form: the mean of the patches).
+    ``positions`` are learnt with four scans, (1, N + 1, D) with the class token's at its place; the causal
+    form has fixed sines and cosines (1, N, D). ``Tokens.sequence`` holds what the published systems read, the
+    class token included, and ``pooled`` is its mean (of the causal form: the mean of the patches).
     """
+
+    positions: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape, self.width = shape, shape.width
         self.smallest = self.multiple = shape.patch
         self.patch_embedding = nn.Conv2d(3, shape.width, kernel_size=shape.patch, stride=shape.patch)
-        if shape.scans > 1:
-            places = (shape.image_size // shape.patch) ** 2
+        self.native = (shape.image_size // shape.patch, shape.image_size // shape.patch)
+        if shape.scans == 1:
+            self.register_buffer("positions", sin_cos_table(*self.native, shape.width).unsqueeze(0))
+        else:
             self.class_token = nn.Parameter(torch.empty(1, 1, shape.width))
-            self.positions = nn.Parameter(torch.empty(1, places + 1, shape.width))
+            self.positions = nn.Parameter(torch.empty(1, math.prod(self.native) + 1, shape.width))
             nn.init.trunc_normal_(self.class_token, std=0.02)
             nn.init.trunc_normal_(self.positions, std=0.02)
         rates = drop_path_rates(shape.drop_path, shape.depths[0])
@@ -219,23 +223,24 @@ class VisionMamba(Encoder):
         return self._hidden(patches[:, order], None, layers or tap_layers(len(self.blocks)))
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Resample learnt positions of another image size; give a causal encoder's scan to all four."""
-        if self.shape.scans == 1:
-            return weights
-        if "class_token" not in weights:
-            return four_scans_from_one(weights, self)
+        """Fit weights made for another image size, and those of a causal encoder to four scans."""
         table = weights.get("positions")
-        if table is None or table.shape == self.positions.shape:
+        if table is None:
             return weights
-        side = self.shape.image_size // self.shape.patch
-        return weights | {"positions": resampled_positions(table, (side, side))}
+        if self.shape.scans > 1 and "class_token" not in weights:
+            return four_scans_from_one(weights, self)
+        if table.shape == self.positions.shape:
+            return weights
+        fixed = self.shape.scans == 1
+        return weights | {"positions": self.positions if fixed else resampled_positions(table, self.native)}
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Patches (B, N, D), row by row and of the causal form with positions, and their grid."""
         maps = self.patch_embedding(images)
         patches, grid = maps.flatten(2).transpose(1, 2), (maps.shape[2], maps.shape[3])
         if self.shape.scans == 1:
-            patches = patches + sin_cos_table(*grid, self.width).to(patches)
+            fixed = self.positions if grid == self.native else sin_cos_table(*grid, self.width)
+            patches = patches + fixed.to(patches)
         return patches, grid
 
     def _hidden(self, tokens: Tensor, order: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
@@ -307,28 +312,18 @@ PER_SCAN = ("conv_weight", "conv_bias", "selection", "step_weight", "step_bias",
 
 
 def four_scans_from_one(weights: dict[str, Tensor], encoder: VisionMamba) -> dict[str, Tensor]:
-    """Weights of a causal encoder for `encoder` with four scans, as published.
+    """The weights of a causal encoder for `encoder` with four scans, as published.
 
     All four scans start from the one scan; the positions are those of pre-training, resampled, and zero for
-    the class token. The class token and the final norm, which pre-training does not have, stay as `encoder`
-    has them. `weights` may hold ``positions`` (1, N, D); else the fixed ones of 192 px are taken.
+    the class token. The class token and the final norm start fresh: they stay as `encoder` has them.
     """
-    own = encoder.state_dict()
-    table = weights.get("positions")
-    if table is None:
-        side = 192 // encoder.shape.patch
-        table = sin_cos_table(side, side, encoder.width).unsqueeze(0)
-    square_side(table.shape[1])
-    side = encoder.shape.image_size // encoder.shape.patch
-    positions = with_class_token(resampled(table, (side, side)), table.new_zeros(1, 1, encoder.width))
-    found = {"class_token": own["class_token"], "positions": positions}
-    found |= {name: own[name] for name in ("norm.weight", "norm.bias")}
+    own, table = encoder.state_dict(), weights["positions"]
+    places = with_class_token(resampled(table, encoder.native), table.new_zeros(1, 1, table.shape[2]))
+    found = {name: own[name] for name in ("class_token", "norm.weight", "norm.bias")} | {"positions": places}
     for name, value in weights.items():
-        if name.startswith("blocks."):
-            repeats = 4 if name.rpartition(".")[2] in PER_SCAN else 1
-            found[name] = value.repeat(repeats, *(1,) * (value.ndim - 1))
-        elif name.startswith("patch_embedding."):
-            found[name] = value
+        if name.rpartition(".")[2] in PER_SCAN:
+            value = value.repeat(encoder.shape.scans, *(1,) * (value.ndim - 1))
+        found.setdefault(name, value)
     return found
 
 

@@ -6,10 +6,7 @@ The released files hold them under ``model``; in stage 2 and 3 with the prefix `
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from cxreport.checkpoints.name_map import NameMap, weight_and_bias
-from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vision_mamba import TAPS, VisionMamba
 
 STAGE_1_DECODER = (
@@ -33,13 +30,10 @@ def vision_mamba_names(encoder: VisionMamba) -> NameMap:
 
     In stage 1 the norm of the last tap, ``norm_4``, is the encoder's norm.
     """
-    pairs = weight_and_bias("patch_embed.proj", "patch_embedding")
-    derived: dict[str, Tensor] = {}
+    pairs = {"pos_embed": "positions"} | weight_and_bias("patch_embed.proj", "patch_embedding")
     if encoder.shape.scans > 1:
-        pairs |= {"cls_token": "class_token", "pos_embed": "positions"} | weight_and_bias("norm_f", "norm")
+        pairs |= {"cls_token": "class_token"} | weight_and_bias("norm_f", "norm")
     else:
-        side = encoder.shape.image_size // encoder.shape.patch
-        derived["pos_embed"] = sin_cos_table(side, side, encoder.width).unsqueeze(0)
         pairs |= weight_and_bias(f"norm_{TAPS}", "norm")
     joined: dict[str, tuple[str, ...]] = {}
     for block in range(len(encoder.blocks)):
@@ -54,7 +48,7 @@ def vision_mamba_names(encoder: VisionMamba) -> NameMap:
         for name, own in _PER_SCAN.items():
             published = tuple(f"{theirs}.mixer.{name.format(suffix)}" for suffix in suffixes)
             joined[f"{ours}.mixer.{own}"] = published
-    return NameMap(pairs, derived, joined)
+    return NameMap(pairs, joined=joined)
 
 
 _PER_SCAN = {
