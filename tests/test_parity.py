@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 ITEMS = {
     "r2gen": "r2gen.safetensors",
     "report_cleaners": "report_cleaners.json",
+    "vmamba_ss2d": "vmamba_ss2d.safetensors",
+    "mae_hd": "mae_hd.safetensors",
     "word_tokenizer": "word_tokenizer.json",
 }
 SCRIPT = Path(parity.__file__)

@@ -123,7 +123,7 @@ def print_checks(checked: Checked) -> None:
     for row in checked.rows:
         cases = "; ".join(row.found[:SHOWN]) + ("; ..." if len(row.found) > SHOWN else "")
         rows.append((row.name, row.level if row.found else "", str(len(row.found)), cases))
-    _print_table(("check", "kind", "count", "cases"), rows)
+    print_table(("check", "kind", "count", "cases"), rows)
     verdict = "clean" if checked.clean else "not clean"
     typer.echo(f"{checked.dataset.path}: {checked.studies} studies, {checked.images} images: {verdict}")
 
@@ -138,7 +138,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     from cxreport.metrics.tables import tables_of
 
     for header, rows in tables_of(scores):
-        _print_table(header, rows)
+        print_table(header, rows)
     for note in scores["notes"]:
         typer.echo(note, err=True)
 
@@ -147,11 +147,14 @@ def print_label_counts(reports: int, counts: Mapping[str, Mapping[str, int]]) ->
     """How many of `reports` have each status of each label."""
     statuses = ("positive", "negative", "uncertain", "absent")
     rows = [[label, *(str(of_label[status]) for status in statuses)] for label, of_label in counts.items()]
-    _print_table([f"{reports} reports", *statuses], rows)
+    print_table([f"{reports} reports", *statuses], rows)
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> None:
+    """A table on stdout, as wide as it needs when stdout is no terminal; nothing where there are no rows.
+
+    `text` counts the columns that stand at the left; numbers stand at the right.
+    """
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -160,7 +163,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=SIMPLE)
     for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left", no_wrap=place == 0)
+        table.add_column(name, justify="left" if place in text else "right", no_wrap=place == 0)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)

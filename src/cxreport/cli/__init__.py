@@ -4,10 +4,21 @@ Results go to stdout, everything else to stderr. Exit status: 0 done; 1 a mistak
 sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of one subject.
 """
 
-from cxreport.cli import data, imports, labels, models, phantom, scores
+from cxreport.cli import convert, data, encoders, imports, labels, models, phantom, scores
 from cxreport.cli.common import app
 
-__all__ = ["app", "data", "imports", "labels", "main", "models", "phantom", "scores"]
+__all__ = [
+    "app",
+    "convert",
+    "data",
+    "encoders",
+    "imports",
+    "labels",
+    "main",
+    "models",
+    "phantom",
+    "scores",
+]
 
 
 def main() -> None:

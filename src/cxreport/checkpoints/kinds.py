@@ -1,0 +1,241 @@
+"""What a published file of weights may be: which tensors it has, and how they become one of our encoders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cxreport.checkpoints.name_map import NameMap
+from cxreport.checkpoints.published.mae import transformer_names
+from cxreport.checkpoints.published.resnet import torchvision_names
+from cxreport.checkpoints.published.swin import microsoft_names, transformers_names
+from cxreport.checkpoints.published.vision_mamba import STAGE_1_DECODER, vision_mamba_names
+from cxreport.checkpoints.published.vmamba import OLD_NAMES, vmamba_names
+from cxreport.encoders import swin, vision_mamba, vit, vmamba
+from cxreport.encoders.positions import square_side
+from cxreport.errors import UserError
+from cxreport.recipe import EncoderOptions
+
+Weights = Mapping[str, Tensor]
+HEAD_WIDTH = 64
+"""Channels of an attention head in every published vision transformer here; its weights do not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file.
+
+    ``signature`` is a key that such files have (a pattern), after ``renames`` (patterns and what replaces
+    them) and without ``prefix``. ``options`` reads the encoder's shape from the tensors, ``names`` gives its
+    name map. ``dropped`` lists patterns of keys that are no part of the encoder, each with what they are.
+    With a prefix, ``others`` lists the same for keys that lack it.
+    """
+
+    title: str
+    signature: str
+    options: Callable[[Weights], EncoderOptions]
+    names: Callable[[Any], NameMap]
+    dropped: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+    counters: bool = False
+    """Whether ``num_batches_tracked`` may be absent, as in files older than torch 0.4.1; it is then 0."""
+
+
+def _causal_options(weights: Weights) -> EncoderOptions:
+    found = _mamba_shape(weights)
+    side = square_side(weights["pos_embed"].shape[1])
+    shapes = {name: shape for name, shape in vision_mamba.SHAPES.items() if shape.scans == 1}
+    return _nearest(shapes, found | {"image_size": side * found["patch"]})
+
+
+def _four_scan_options(weights: Weights) -> EncoderOptions:
+    found = _mamba_shape(weights)
+    side = square_side(weights["pos_embed"].shape[1] - 1)
+    shapes = {name: shape for name, shape in vision_mamba.SHAPES.items() if shape.scans == 4}
+    return _nearest(shapes, found | {"image_size": side * found["patch"]})
+
+
+def _mamba_shape(weights: Weights) -> dict[str, Any]:
+    embedding = weights["patch_embed.proj.weight"]
+    inner, state_size = weights["layers.0.mixer.A_log"].shape
+    return {
+        "width": embedding.shape[0],
+        "patch": embedding.shape[2],
+        "depths": (_count(weights, r"layers\.(\d+)\."),),
+        "state_size": state_size,
+        "expansion": inner / embedding.shape[0],
+    }
+
+
+def _vmamba_options(weights: Weights) -> EncoderOptions:
+    width, inner = weights["patch_embed.5.weight"].shape[0], weights["layers.0.blocks.0.op.in_proj.weight"]
+    stages = range(_count(weights, r"layers\.(\d+)\."))
+    found = {
+        "width": width,
+        "depths": tuple(_count(weights, rf"layers\.{stage}\.blocks\.(\d+)\.") for stage in stages),
+        "state_size": weights["layers.0.blocks.0.op.A_logs"].shape[1],
+        "expansion": inner.shape[0] / width,
+    }
+    return _nearest(vmamba.SHAPES, found)
+
+
+def _transformer_options(weights: Weights) -> EncoderOptions:
+    embedding = weights["patch_embed.proj.weight"]
+    return _vit(weights, embedding.shape[0], embedding.shape[2], hd=False)
+
+
+def _hd_options(weights: Weights) -> EncoderOptions:
+    return _vit(weights, weights["patch_embed.conv1.weight"].shape[0], vit.HD_PATCH, hd=True)
+
+
+def _vit(weights: Weights, width: int, patch: int, hd: bool) -> EncoderOptions:
+    shapes = {name: shape for name, shape in vit.SHAPES.items() if shape.hd == hd}
+    heads = {shape.width: shape.heads for shape in shapes.values()}
+    found = {
+        "width": width,
+        "depths": (_count(weights, r"blocks\.(\d+)\."),),
+        "heads": heads.get(width, (max(width // HEAD_WIDTH, 1),)),
+        "patch": patch,
+        "image_size": square_side(weights["pos_embed"].shape[1] - 1) * patch,
+    }
+    return _nearest(shapes, found)
+
+
+def _hub_swin_options(weights: Weights) -> EncoderOptions:
+    table = "attention.self.relative_position_bias_table"
+    width = weights["embeddings.patch_embeddings.projection.weight"].shape[0]
+    return _swin(weights, width, r"encoder\.layers", table)
+
+
+def _microsoft_swin_options(weights: Weights) -> EncoderOptions:
+    width = weights["patch_embed.proj.weight"].shape[0]
+    return _swin(weights, width, "layers", "attn.relative_position_bias_table")
+
+
+def _swin(weights: Weights, width: int, layers: str, table: str) -> EncoderOptions:
+    place = layers.replace("\\", "")
+    stages = range(_count(weights, rf"{layers}\.(\d+)\."))
+    tables = [weights[f"{place}.{stage}.blocks.0.{table}"] for stage in stages]
+    window = (square_side(tables[0].shape[0]) + 1) // 2
+    if window != swin.WINDOW:
+        raise UserError(f"Its windows are {window} patches wide; cxreport has Swin with {swin.WINDOW} only.")
+    found = {
+        "width": width,
+        "depths": tuple(_count(weights, rf"{layers}\.{stage}\.blocks\.(\d+)\.") for stage in stages),
+        "heads": tuple(each.shape[1] for each in tables),
+    }
+    return _nearest(swin.SHAPES, found)
+
+
+def _resnet_options(weights: Weights) -> EncoderOptions:
+    blocks = _count(weights, r"layer3\.(\d+)\.")
+    names = {6: "resnet50", 23: "resnet101"}
+    if blocks not in names or "layer1.0.conv3.weight" not in weights:
+        raise UserError("It is a residual network of another depth; cxreport has torchvision's 50 and 101.")
+    return EncoderOptions(name=names[blocks])
+
+
+def _nearest(shapes: Mapping[str, Any], found: dict[str, Any]) -> EncoderOptions:
+    """The named shape that differs least from what was found, and where it differs."""
+
+    def differences(name: str) -> dict[str, Any]:
+        return {key: value for key, value in found.items() if getattr(shapes[name], key) != value}
+
+    name = min(shapes, key=lambda each: len(differences(each)))
+    return EncoderOptions(name=name, **differences(name))
+
+
+def _count(keys: Iterable[str], pattern: str) -> int:
+    """How many numbers the pattern's group takes, from 0 on."""
+    return 1 + max((int(found[1]) for key in keys if (found := re.match(pattern, key))), default=-1)
+
+
+_CLASSIFIER = (r"(head|fc_norm|classifier)\.", "classifier")
+_COMPUTED = (r".*(relative_position_index|attn_mask)$", "tables that follow from the size")
+_RENAMED_BLOCKS = tuple(
+    (rf"^(layers\.\d+\.blocks\.\d+\.){re.escape(old)}", rf"\1{new}") for old, new in OLD_NAMES.items()
+)
+
+KINDS: dict[str, Kind] = {
+    "arm-stage1": Kind(
+        title="ARM's and MambaXray-VL's autoregressive pre-training, stage 1",
+        signature=r"layers\.0\.mixer\.A_log$",
+        options=_causal_options,
+        names=vision_mamba_names,
+        dropped=(("|".join(map(re.escape, STAGE_1_DECODER)), "decoder of pre-training"),),
+    ),
+    "mambaxray-stage2": Kind(
+        title="MambaXray-VL's contrastive pre-training, stage 2",
+        signature=r"layers\.0\.mixer\.A_c_b_log$",
+        options=_four_scan_options,
+        names=vision_mamba_names,
+        dropped=(_CLASSIFIER,),
+        prefix="visual_encoder.",
+        others=((r".*", "text encoder and projections"),),
+    ),
+    "mambaxray-stage3": Kind(
+        title="MambaXray-VL's report generation, stage 3 (a delta file)",
+        signature=r"layers\.0\.mixer\.A_c_b_log$",
+        options=_four_scan_options,
+        names=vision_mamba_names,
+        dropped=(_CLASSIFIER,),
+        prefix="visual_encoder.",
+        others=((r"(llama_proj|layer_norm)\.", "projection to the language model"),),
+    ),
+    "vmamba": Kind(
+        title="VMamba (vssm1), R2GenCSR's encoder",
+        signature=r"layers\.0\.blocks\.0\.op\.x_proj_weight$",
+        options=_vmamba_options,
+        names=vmamba_names,
+        dropped=((r"classifier\.head\.", "classifier"),),
+        renames=(*_RENAMED_BLOCKS, (r"^norm\.", "classifier.norm."), (r"^head\.", "classifier.head.")),
+    ),
+    "hdmae": Kind(
+        title="the HD X-ray masked autoencoder",
+        signature=r"patch_embed\.conv1\.weight$",
+        options=_hd_options,
+        names=transformer_names,
+        dropped=(
+            (r"decoder_|mask_token$", "decoder of pre-training"),
+            (r"head\.", "heads of another training"),
+        ),
+    ),
+    "vit": Kind(
+        title="a vision transformer of timm or MAE",
+        signature=r"blocks\.0\.attn\.qkv\.weight$",
+        options=_transformer_options,
+        names=transformer_names,
+        dropped=((r"decoder_|mask_token$", "decoder of pre-training"), _CLASSIFIER),
+    ),
+    "swin": Kind(
+        title="Swin of the Hub (microsoft/swin-*)",
+        signature=r"embeddings\.patch_embeddings\.projection\.weight$",
+        options=_hub_swin_options,
+        names=transformers_names,
+        dropped=(_COMPUTED,),
+        prefix="swin.",
+        others=(_CLASSIFIER,),
+    ),
+    "swin-microsoft": Kind(
+        title="Swin of microsoft/Swin-Transformer, AM-MRG's first stage",
+        signature=r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$",
+        options=_microsoft_swin_options,
+        names=microsoft_names,
+        dropped=(_COMPUTED, _CLASSIFIER),
+    ),
+    "resnet": Kind(
+        title="torchvision's ResNet-50 and ResNet-101",
+        signature=r"layer1\.0\.conv1\.weight$",
+        options=_resnet_options,
+        names=torchvision_names,
+        dropped=((r"fc\.", "classifier"),),
+        counters=True,
+    ),
+}
+"""Kinds of one encoder each; ``r2gen`` is a whole generator, see ``convert_r2gen.py``."""

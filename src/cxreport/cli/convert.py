@@ -1,0 +1,57 @@
+"""``cxreport convert``: published weights to folders of ours, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxreport.cli.common import AsJson, app, output
+from cxreport.terminal import print_json
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Published .pth or .safetensors; or a folder, to go back.")
+    ],
+    kind: Annotated[str, typer.Option(help="What FILE is, e.g. vmamba or hdmae; a wrong one lists all.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; a .safetensors file for the way back.")],
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Attention heads, where the weights do not tell them.")
+    ] = None,
+    annotation: Annotated[
+        Path | None, typer.Option(help="r2gen: JSON of its training, which gives its words.")
+    ] = None,
+    threshold: Annotated[int, typer.Option(min=1, help="r2gen: how often a word was seen at least.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
+    if annotation is None and kind == "r2gen":
+        raise typer.BadParameter("the kind r2gen needs --annotation, whose train reports give its words.")
+
+    from cxreport.checkpoints.convert import convert_encoder, publish_encoder
+
+    if source.is_dir():
+        with output(out):
+            count = publish_encoder(source, kind, out)
+        facts = {"file": str(out), "tensors": count}
+        print_json(facts) if as_json else typer.echo(f"{out}: {count} tensors under their published names.")
+        return
+    if annotation is not None and kind == "r2gen":
+        from cxreport.checkpoints.convert_r2gen import convert_r2gen
+
+        done = convert_r2gen(source, annotation, out, heads or 8, threshold)
+    else:
+        done = convert_encoder(source, kind, out, heads)
+    shape = done.options.model_dump(exclude_defaults=True, mode="json")
+    if as_json:
+        account = done.account
+        print_json({"folder": str(out), "encoder": shape, "kept": account.kept, "dropped": account.dropped})
+        return
+    for line in done.account.lines():
+        typer.echo(line)
+    encoder = shape | ({} if kind == "r2gen" else {"init": str(out)})
+    inside = ", ".join(f"{key}: {value}" for key, value in ({"name": done.options.name} | encoder).items())
+    typer.echo(f"{out}: {done.options.name}. In a recipe: encoder: {{{inside}}}")
