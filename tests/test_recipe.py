@@ -48,7 +48,8 @@ def test_there_are_recipes() -> None:
         ),
         (
             {"model": {"generator": "r2gen", "encoder": {"qqqq": "x"}}},
-            "r.yaml: unknown key model.encoder.qqqq; known keys: name, pretrained, width.",
+            "r.yaml: unknown key model.encoder.qqqq; known keys: name, pretrained, init, "
+            "image_size, patch, width, depths, heads, state_size, expansion, scans, drop_path.",
         ),
         (
             {"training": {"epochs": 0}},

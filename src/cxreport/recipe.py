@@ -67,14 +67,50 @@ class DataOptions(_Options):
 
 
 class EncoderOptions(_Options):
-    """Which image encoder, see ``cxreport.encoders``."""
+    """Which image encoder, see ``cxreport.encoders`` and ``cxreport encoders``.
+
+    A shape that is left out is the named encoder's own; a shape that the encoder does not have is an error.
+    """
 
     name: str = "resnet_small"
     """A name of the encoder registry."""
     pretrained: bool = False
-    """Load the published weights (torchvision's ImageNet weights must be in its local cache)."""
-    width: int = Field(32, ge=4, le=512)
-    """Channels of the first stage of ``resnet_small``; the others follow by doubling."""
+    """Load torchvision's ImageNet weights, which must be in its local cache (ResNet only)."""
+    init: str | None = Field(None, min_length=1)
+    """Start from the weights of this folder, which ``cxreport convert`` wrote."""
+    image_size: int | None = Field(None, ge=8, le=8192)
+    """Side in pixels that the table of positions is made for; other sizes and shapes resample the table."""
+    patch: int | None = Field(None, ge=1, le=512)
+    """Side of a patch in pixels."""
+    width: int | None = Field(None, ge=4, le=8192)
+    """Channels of a token; of the first stage where an encoder has stages that double them."""
+    depths: tuple[Annotated[int, Field(ge=1, le=128)], ...] | None = Field(None, min_length=1, max_length=4)
+    """Blocks of every stage; one number for an encoder without stages."""
+    heads: tuple[Annotated[int, Field(ge=1, le=128)], ...] | None = Field(None, min_length=1, max_length=4)
+    """Attention heads of every stage; one number for an encoder without stages."""
+    state_size: int | None = Field(None, ge=1, le=256)
+    """State size N of the selective scan."""
+    expansion: float | None = Field(None, gt=0, le=8)
+    """Inner channels of a Mamba block over its width."""
+    scans: Literal[1, 4] | None = None
+    """Vision Mamba: 4 scans read rows and columns both ways, 1 is the causal scan of pre-training."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Largest rate of stochastic depth; it grows linearly from 0 at the first block."""
+
+    @model_validator(mode="after")
+    def _one_origin_of_weights(self) -> Self:
+        if self.pretrained and self.init is not None:
+            raise ValueError("pretrained and init exclude each other")
+        return self
+
+    def shape(self) -> dict[str, Any]:
+        """The shape options that are given: all but the name and where the weights come from."""
+        given = self.model_dump(exclude={"name", "pretrained", "init"}, exclude_defaults=True)
+        return {key: value for key, value in given.items() if value is not None}
+
+    def untrained(self) -> Self:
+        """The same encoder without published or converted weights."""
+        return self.model_copy(update={"pretrained": False, "init": None})
 
 
 class R2GenOptions(_Options):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cxreport.checkpoints.published import load_published, r2gen_names, to_published
+from cxreport.checkpoints.name_map import load_published, to_published
+from cxreport.checkpoints.published.r2gen import r2gen_names
 from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
 from cxreport.recipe import EncoderOptions, R2GenOptions
@@ -15,7 +16,7 @@ from cxreport.recipe import EncoderOptions, R2GenOptions
 def build(seed: int, encoder: str = "resnet101") -> R2Gen:
     torch.manual_seed(seed)
     options = R2GenOptions(
-        encoder=EncoderOptions(name=encoder, width=4),
+        encoder=EncoderOptions(name=encoder),
         width=16,
         feed_forward=24,
         heads=2,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from cxreport.checkpoints.published import load_published, r2gen_network_names
+from cxreport.checkpoints.name_map import load_published
+from cxreport.checkpoints.published.r2gen import r2gen_network_names
 from cxreport.data.words import END
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.memory_transformer import MemoryStepper, MemoryTransformer

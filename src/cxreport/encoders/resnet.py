@@ -1,4 +1,4 @@
-"""Residual networks: torchvision's ResNet-101, R2Gen's encoder, and a small one for training on a CPU."""
+"""Residual networks: torchvision's (ResNet-101 is R2Gen's encoder), and a small one for training on a CPU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet101_Weights
-from torchvision.models import resnet101 as torchvision_resnet101
+from torchvision.models import get_model, get_model_weights
 from torchvision.models.resnet import BasicBlock
 
 from cxreport.encoders import Encoder, Tokens
@@ -24,10 +23,11 @@ class ResNet(Encoder):
     """
 
     def __init__(
-        self, conv1: nn.Conv2d, bn1: nn.BatchNorm2d, stages: Sequence[nn.Sequential], width: int
+        self, conv1: nn.Conv2d, bn1: nn.BatchNorm2d, stages: Sequence[nn.Sequential], width: int, stride: int
     ) -> None:
         super().__init__()
         self.width = width
+        self.smallest = stride
         self.conv1 = conv1
         self.bn1 = bn1
         self.relu = nn.ReLU(inplace=True)
@@ -35,8 +35,11 @@ class ResNet(Encoder):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> Tokens:
-        """Images (B, 3, H, W) to tokens of the last map; ``pooled`` is its mean over the grid."""
+    def encode(self, images: Tensor) -> Tokens:
+        """Images (B, 3, H, W), at least a stride large, to tokens of the last map.
+
+        ``pooled`` is their mean over the grid.
+        """
         maps = images.contiguous(memory_format=torch.channels_last)
         maps = self.maxpool(self.relu(self.bn1(self.conv1(maps))))
         maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
@@ -44,31 +47,29 @@ class ResNet(Encoder):
         return Tokens(patches, patches.mean(dim=1), (maps.shape[2], maps.shape[3]))
 
 
-def resnet101(options: EncoderOptions) -> ResNet:
-    """ResNet-101 as R2Gen uses it: stride 32, 2048 channels (7 x 7 patches at 224 px).
+def torchvision_resnet(options: EncoderOptions) -> ResNet:
+    """torchvision's network of that name: stride 32, e.g. 7 x 7 patches at 224 px; ResNet-101 is R2Gen's.
 
     With ``pretrained`` the ImageNet weights (IMAGENET1K_V1, as published) are read from torchvision's cache
     and never downloaded; UserError when they are absent or damaged.
     """
-    network = torchvision_resnet101(weights=None)
+    network = get_model(options.name, weights=None)
     if options.pretrained:
-        network.load_state_dict(_cached_weights(ResNet101_Weights.IMAGENET1K_V1.url))
+        network.load_state_dict(_cached_weights(get_model_weights(options.name)["IMAGENET1K_V1"].url))
     stages = (network.layer1, network.layer2, network.layer3, network.layer4)
-    return ResNet(network.conv1, network.bn1, stages, width=2048)
+    return ResNet(network.conv1, network.bn1, stages, width=network.fc.in_features, stride=32)
 
 
 def resnet_small(options: EncoderOptions) -> ResNet:
-    """ResNet-18 (He et al., CVPR 2016), stages of 1, 2, 4 and 8 times ``width`` channels, total stride 16.
+    """ResNet-18 (He et al., CVPR 2016): stages of 1, 2, 4 and 8 times ``width`` (32) channels, stride 16.
 
     The last stage keeps its input's resolution: at 128 px an 8 x 8 grid costs 7 % more time than 4 x 4.
     """
-    if options.pretrained:
-        raise UserError("model.encoder.pretrained: resnet_small has no published weights; set it to false.")
-    width = options.width
+    width = options.width or 32
     conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
     stages = [_stage(width, width, stride=1)]
     stages += [_stage(width * 2**i, width * 2 ** (i + 1), stride=2 if i < 2 else 1) for i in range(3)]
-    network = ResNet(conv1, nn.BatchNorm2d(width), stages, width=8 * width)
+    network = ResNet(conv1, nn.BatchNorm2d(width), stages, width=8 * width, stride=16)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

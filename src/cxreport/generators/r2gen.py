@@ -104,7 +104,7 @@ class R2Gen(Generator):
     @classmethod
     def load_assets(cls, options: R2GenOptions, folder: Path) -> Self:
         """Read tokenizer.json; published encoder weights are not looked for, saved ones will replace them."""
-        encoder = build_encoder(options.encoder.model_copy(update={"pretrained": False}))
+        encoder = build_encoder(options.encoder.untrained())
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
 
     def _finding_loss(self, features: Tensor, batch: Batch) -> Tensor:

@@ -1,0 +1,1 @@
+"""Name maps of published weights, one file a system."""

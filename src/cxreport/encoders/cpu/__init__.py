@@ -1,0 +1,1 @@
+"""CPU kernels in numba: compiled on the user's machine when first called, and kept on disk."""

@@ -1,0 +1,53 @@
+"""Compile a kernel, and run it on as many threads as PyTorch uses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def compiled(function: Callable[..., None], signature: Any) -> Callable[..., None]:
+    """Machine code of a kernel, from numba's cache on disk where there is a place for one.
+
+    numba sees a change only in the file of the kernel itself, so the name in its cache carries a digest of
+    all files here.
+    """
+    function.__qualname__ = f"{function.__name__}_{_digest()}"
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(signature, cache=True, **options)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return numba.njit(signature, **options)(function)
+
+
+@cache
+def _digest() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+def run_tasks(kernel: Callable[..., None], tasks: np.ndarray, arguments: Sequence[Any], threads: int) -> None:
+    """Call ``kernel(tasks, *arguments)``, the tasks dealt out to as many threads."""
+    if not len(tasks):
+        return
+    shares = [np.ascontiguousarray(tasks[share::threads]) for share in range(min(threads, len(tasks)))]
+    waiting = [_pool(os.getpid(), threads).submit(kernel, share, *arguments) for share in shares[1:]]
+    kernel(shares[0], *arguments)
+    for each in waiting:
+        each.result()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of one process: those of a parent do not live on in a forked DataLoader worker."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"scan-{process}")
