@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from goldens import CannotCompareError, Item, Values
+from goldens.objectives import mae_hd
 from goldens.r2gen import r2gen
 from goldens.texts import nlg_metrics, report_cleaners, word_tokenizer
 from safetensors import SafetensorError
@@ -45,6 +46,7 @@ PARITY: dict[str, Callable[[Item], tuple[Values, Values]]] = {
     "word_tokenizer": word_tokenizer,
     "report_cleaners": report_cleaners,
     "nlg_metrics": nlg_metrics,
+    "mae_hd": mae_hd,
 }
 """Item to a function that returns our outputs and the published ones, by name."""
 

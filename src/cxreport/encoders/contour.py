@@ -1,9 +1,9 @@
 """Where the chest lies in a frontal X-ray: the body, the lung fields in it, and the hull around them.
 
 HD-MAE (Wang et al., 2024, sec. 3.2) masks more patches inside the "contour of the chest" than outside. Its
-published code has one fixed rectangle for every image (:func:`published_box`); here the region is found in the
-image: lungs are the two large dark regions of the body, on either side of its middle, for the threshold at
-which they look most like a pair of lungs.
+published code has one fixed rectangle for every image (:func:`published_box`); here the region is found in
+the image: lungs are the two large dark regions of the body, on either side of its middle, for the threshold
+at which they look most like a pair of lungs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LEVELS = np.arange(0.16, 0.66, 0.03)
 class Contour:
     """The chest in one image of H x W pixels.
 
-    ``lungs`` (H, W) are the lung fields, ``hull`` (H, W) the convex hull around both: the chest region. ``box`` is
-    (left, top, right, bottom) of the hull as fractions of width and height. ``confidence`` is between 0 and 1.
-    ``found`` is False where it was below :data:`LEAST_CONFIDENCE`: then ``lungs`` is empty, and hull and box are
-    the published rectangle.
+    ``lungs`` (H, W) are the lung fields, ``hull`` (H, W) the convex hull around both: the chest region.
+    ``box`` is (left, top, right, bottom) of the hull as fractions of width and height. ``confidence`` is
+    between 0 and 1. ``found`` is False where it was below :data:`LEAST_CONFIDENCE`: then ``lungs`` is
+    empty, and hull and box are the published rectangle.
     """
 
     lungs: Mask
@@ -68,8 +68,8 @@ def find_contour(grey: npt.NDArray[np.generic]) -> Contour:
 def published_box(height: int, width: int) -> Mask:
     """HD-MAE's rectangle on a grid of `height` x `width`: (H, W), the same for every image.
 
-    On the published 20 x 20 patches it is rows 6 to 15 and columns 3 to 15, counted from 0: 130 of 400. Source:
-    ``HD_Xray_Pretrain_MAE/pretrain/models/mae.py``.
+    On the published 20 x 20 patches it is rows 6 to 15 and columns 3 to 15, counted from 0: 130 of 400.
+    Source: ``HD_Xray_Pretrain_MAE/pretrain/models/mae.py``.
     """
     mask = np.zeros((height, width), dtype=bool)
     top, bottom = int(0.25 * height) + 1, int(0.75 * height) + 1
@@ -193,7 +193,7 @@ def _pair(dark: Mask, body: Mask, middle: float, scale: float) -> tuple[Mask, fl
 
 @dataclass(frozen=True, slots=True)
 class _Region:
-    """A dark region: its mask in its window, centre (row, column), area, and share of its hull that it fills."""
+    """A dark region: mask in its window, centre (row, column), area, share of its hull that it fills."""
 
     mask: Mask
     window: tuple[slice, slice]

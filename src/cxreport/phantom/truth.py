@@ -14,7 +14,7 @@ thinner and is not seen."""
 
 
 def lung_fields(chest: Chest, rays: Rays) -> npt.NDArray[np.bool_]:
-    """Pixels (H, W) of a view whose ray passes aerated lung, not hidden by heart, spine, vessels or diaphragm."""
+    """Pixels (H, W) of a view whose ray passes lung, not hidden by heart, spine, vessels or diaphragm."""
     solids = [
         solid.interval(rays) for solid in (*chest.heart(), *chest.vessels_of_mediastinum(), chest.spine())
     ]
