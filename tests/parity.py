@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from goldens import CannotCompareError, Item, Values
-from goldens.objectives import mae_hd
+from goldens.encoders_published import vmamba_ss2d
+from goldens.objectives import arm_pretrain, mae_hd
 from goldens.r2gen import r2gen
 from goldens.texts import nlg_metrics, report_cleaners, word_tokenizer
+from goldens.vision_mamba import arm_finetune
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -43,10 +45,13 @@ class Difference:
 
 PARITY: dict[str, Callable[[Item], tuple[Values, Values]]] = {
     "r2gen": r2gen,
+    "vmamba_ss2d": vmamba_ss2d,
+    "mae_hd": mae_hd,
+    "arm_pretrain": arm_pretrain,
+    "arm_finetune": arm_finetune,
     "word_tokenizer": word_tokenizer,
     "report_cleaners": report_cleaners,
     "nlg_metrics": nlg_metrics,
-    "mae_hd": mae_hd,
 }
 """Item to a function that returns our outputs and the published ones, by name."""
 

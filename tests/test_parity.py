@@ -13,7 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-ITEMS = {"r2gen": "r2gen.safetensors", "word_tokenizer": "word_tokenizer.json"}
+ITEMS = {
+    "r2gen": "r2gen.safetensors",
+    "vmamba_ss2d": "vmamba_ss2d.safetensors",
+    "mae_hd": "mae_hd.safetensors",
+    "word_tokenizer": "word_tokenizer.json",
+}
 SCRIPT = Path(parity.__file__)
 
 

@@ -15,7 +15,7 @@ from cxreport.recipe import EncoderOptions
 
 def scanned_by_definition(scan: CrossScan, x: Tensor) -> Tensor:
     """Each direction is a list of places; h = exp(dt A) h + dt B x and y = C h + D x, place by place."""
-    inner, height, width = x.shape[1:]
+    height, width, inner = x.shape[1:]
     by_rows = [(row, column) for row in range(height) for column in range(width)]
     by_columns = [(row, column) for column in range(width) for row in range(height)]
     total = torch.zeros(x.shape[0], height, width, inner, dtype=x.dtype)
@@ -24,7 +24,7 @@ def scanned_by_definition(scan: CrossScan, x: Tensor) -> Tensor:
         decay, skip = -scan.log_decay[own].exp(), scan.skip[own]
         state = torch.zeros(x.shape[0], inner, scan.state_size, dtype=x.dtype)
         for row, column in places:
-            here = x[:, :, row, column]
+            here = x[:, row, column]
             given = here @ scan.scan_projection[direction].T
             rank, b, c = given.split([scan.rank, scan.state_size, scan.state_size], dim=1)
             step = functional.softplus(rank @ scan.step_weight[direction].T + scan.step_bias[direction])
@@ -39,7 +39,7 @@ def test_four_scans_equal_their_definition(state_size: int) -> None:
     scan = CrossScan(width=8, state_size=state_size, expansion=2.0)
     for parameter in scan.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    x = torch.randn(2, 16, 3, 5)
+    x = torch.randn(2, 3, 5, 16)
     with torch.no_grad():
         ours, expected = scan._scanned(x), scanned_by_definition(scan.double(), x.double())
     torch.testing.assert_close(ours.double(), expected, atol=1e-4, rtol=1e-4)

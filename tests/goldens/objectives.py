@@ -1,4 +1,4 @@
-"""Pre-training objectives: the masked autoencoder of HD X-rays."""
+"""Pre-training objectives: the masked autoencoder of HD X-rays, and ARM's prediction of the next cluster."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import torch
 
 from cxreport.checkpoints.name_map import load_published
 from cxreport.checkpoints.published.mae import masked_names
+from cxreport.checkpoints.published.vision_mamba import autoregressive_names
 from cxreport.encoders import build_encoder
 from cxreport.encoders.contour import published_box
 from cxreport.encoders.vit import VisionTransformer
+from cxreport.objectives.autoregressive import AutoregressiveOptions, AutoregressivePretraining
 from cxreport.objectives.masked import MaskedAutoencoder, MaskedOptions, masked_mean
 from cxreport.objectives.masking import total_of_box, two_regions, uniform
 from cxreport.recipe import EncoderOptions
 from goldens import Item, Values
+from goldens.vision_mamba import encoder_of, first_block
 
 UNUSED = "decoder_image."
 """A leftover of the published module."""
@@ -58,6 +61,28 @@ def mae_hd(item: Item) -> tuple[Values, Values]:
     for ending, one in (("", choice), ("20", published20), ("_uniform", everywhere)):
         ours[f"mask{ending}"] = one.masked.float()
         ours |= {f"ids_restore{ending}": one.restore, f"ids_keep{ending}": one.kept}
+    return ours, item.outputs
+
+
+def arm_pretrain(item: Item) -> tuple[Values, Values]:
+    """ARM: the causal encoder from its first mixer to the taps, the decoder and its loss."""
+    config, image = item.json["config"], item.inputs["image"]
+    encoder = encoder_of(config, scans=1)
+    options = AutoregressiveOptions(config["dec_embed_dim"], tuple(config["taps"]))
+    model = AutoregressivePretraining(encoder, options).eval()
+    load_published(model, item.weights, autoregressive_names(model))
+    seen = first_block(encoder)
+    taps = model.normed_taps(image)
+    errors = model.errors(image)
+    ours = {
+        **seen,
+        "encoder_taps": taps,
+        "decoder_memory": model.decoder_memories(taps),
+        "pred": model(image),
+        "loss_map": errors,
+        "loss_per_token": errors.mean(dim=0),
+        "loss": errors.mean(),
+    }
     return ours, item.outputs
 
 

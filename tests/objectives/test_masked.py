@@ -13,9 +13,8 @@ from cxreport.objectives.masked import (
     MaskedAutoencoder,
     MaskedOptions,
     masked_mean,
-    patchify,
-    unpatchify,
 )
+from cxreport.objectives.pixels import patchify, unpatchify
 from cxreport.recipe import EncoderOptions
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +39,14 @@ class Tokens:
     """What an encoder sees in a batch of images.
 
     ``patches`` (B, N, D) lists the grid row by row, N = h * w; ``pooled`` (B, D) describes the whole image;
-    ``grid`` is (h, w).
+    ``grid`` is (h, w). ``sequence`` (B, M, D) is given where the published system reads other tokens than the
+    patches, such as a class token among them.
     """
 
     patches: Tensor
     pooled: Tensor
     grid: tuple[int, int]
+    sequence: Tensor | None = None
 
 
 class Encoder(nn.Module, ABC):
@@ -147,4 +150,8 @@ def build_encoder(options: EncoderOptions) -> Encoder:
         )
     module, _, function = entry.build.partition(":")
     encoder: Encoder = getattr(import_module(module), function)(options)
+    if options.init is not None:
+        from cxreport.encoders.folder import load_weights
+
+        load_weights(encoder, Path(options.init))
     return encoder

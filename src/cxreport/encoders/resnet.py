@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from torchvision.models.resnet import BasicBlock
 from cxreport.encoders import Encoder, Tokens
 from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
+from cxreport.weights.folder import digest_of
+from cxreport.weights.torch_file import read_weights_file
 
 
 class ResNet(Encoder):
@@ -90,8 +91,8 @@ def _cached_weights(url: str) -> dict[str, Tensor]:
         raise UserError(
             f"model.encoder.pretrained: {path} is absent; download it from {url} or set it to false."
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = digest_of(path)
     if not digest.startswith(path.stem.rpartition("-")[2]):
         raise UserError(f"{path} is damaged (its SHA-256 starts with {digest[:8]}); download {url} again.")
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    weights: dict[str, Tensor] = read_weights_file(path)
     return weights

@@ -39,6 +39,8 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     backend: str = "auto",
+    order: Tensor | None = None,
+    merge: bool = False,
 ) -> Tensor:
     """The scan of u (B, E, L); returns y (B, E, L) in the dtype of `u`.
 
@@ -48,14 +50,45 @@ def selective_scan(
     `u` is. The CPU kernels are fastest when u, delta and z are transposed views of (B, L, E); y is then one
     too.
 
+    Three things go further, for images that are read in several directions. u, delta and z may be
+    (B, G, E / G, L), and one memory for all groups (``expand``) is not copied. `order` (G, L), int64, lets
+    group g visit place ``order[g, t]`` at step t, each place once, while all tensors stay in the order of
+    places. With `merge` y is the sum over the groups (B, E / G, L).
+
     Raises ValueError for shapes that do not fit and UserError for a backend that cannot run here.
     """
     B, C = (each.unsqueeze(1) if each.ndim == 3 else each for each in (B, C))
-    _check_shapes(u, delta, A, B, C, D, z, delta_bias)
+    flat = u.ndim == 3
+    u, delta, z = (_grouped(each, B) for each in (u, delta, z))
+    _check_shapes(u, delta, A, B, C, D, z, delta_bias, order)
     chosen = choose_backend(u) if backend == "auto" else backend
     if chosen not in _BACKENDS:
         raise UserError(f"Unknown scan backend {chosen!r}; choose auto, {', '.join(_BACKENDS)}.")
-    return _BACKENDS[chosen](u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    if chosen == "cpu":
+        y = _cpu(u, delta, A, B, C, D, z, delta_bias, order, delta_softplus, merge)
+    else:
+        if order is not None:
+            u, delta, B, C = (reordered(each, order) for each in (u, delta, B, C))
+            z = None if z is None else reordered(z, order)
+        joined = (None if each is None else each.flatten(1, 2) for each in (u, delta, z))
+        y = _BACKENDS[chosen](*joined, A, B, C, D, delta_bias, delta_softplus).unflatten(1, u.shape[1:3])
+        y = y if order is None else reordered(y, order.argsort(dim=1))
+        y = y.sum(dim=1) if merge else y
+    return y.flatten(1, 2) if flat and not merge else y
+
+
+def _grouped(tensor: Any, B: Tensor) -> Any:
+    """(B, E, L) as (B, G, E / G, L) with the groups of B (B, G, N, L), where that is possible."""
+    groups = B.shape[1]
+    if tensor is None or tensor.ndim != 3 or groups == 0 or tensor.shape[1] % groups:
+        return tensor
+    return tensor.unflatten(1, (groups, tensor.shape[1] // groups))
+
+
+def reordered(tensor: Tensor, order: Tensor) -> Tensor:
+    """(B, G, ..., L) with the places of group g in the order of row g of `order` (G, L)."""
+    index = order.view(order.shape[0], *(1,) * (tensor.ndim - 3), -1)
+    return tensor.gather(-1, index.expand_as(tensor))
 
 
 def choose_backend(u: Tensor) -> str:
@@ -85,16 +118,16 @@ def _tell(sentence: str) -> None:
 
 def _check_shapes(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None,
+    bias: Tensor | None, order: Tensor | None,
 ) -> None:  # fmt: skip
-    if u.ndim != 3 or A.ndim != 2:
-        raise ValueError(f"u must be (B, E, L) and A (E, N), not {tuple(u.shape)} and {tuple(A.shape)}.")
-    (batch, channels, length), size = u.shape, A.shape[1]
-    groups = B.shape[1] if B.ndim == 4 else 0
-    if groups == 0 or channels % groups:
+    """ValueError unless the tensors are real numbers and fit u (B, G, D, L)."""
+    if u.ndim != 4 or A.ndim != 2 or B.ndim != 4 or B.shape[1] != u.shape[1]:
         raise ValueError(
-            f"B must be (B, N, L), or (B, G, N, L) with G a divisor of {channels}, not {tuple(B.shape)}."
+            f"u must be (B, E, L), A (E, N), B (B, N, L) or (B, G, N, L) with G a divisor of E, not"
+            f" {tuple(u.shape)}, {tuple(A.shape)} and {tuple(B.shape)}."
         )
+    (batch, groups, width, length), size = u.shape, A.shape[1]
+    channels = groups * width
     expected = {"delta": (delta, u.shape), "A": (A, (channels, size)), "z": (z, u.shape)}
     expected |= {name: (each, (batch, groups, size, length)) for name, each in (("B", B), ("C", C))}
     expected |= {name: (each, (channels,)) for name, each in (("D", D), ("delta_bias", bias))}
@@ -103,10 +136,12 @@ def _check_shapes(
             raise ValueError(f"{name} is {tuple(tensor.shape)} and must be {tuple(shape)}.")
         if tensor is not None and not tensor.is_floating_point():
             raise ValueError(f"{name} must be a real floating-point tensor, not {tensor.dtype}.")
+    if order is not None and (order.shape != (groups, length) or order.dtype != torch.int64):
+        raise ValueError(f"order must be int64 {(groups, length)}, not {order.dtype} {tuple(order.shape)}.")
 
 
 def _cuda(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    u: Tensor, delta: Tensor, z: Tensor | None, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     bias: Tensor | None, softplus: bool,
 ) -> Tensor:  # fmt: skip
     """mamba-ssm's kernel, which wants float32 parameters and time as the last, contiguous axis."""
@@ -127,13 +162,13 @@ def _cpu(u: Tensor, *rest: Any) -> Tensor:
         raise UserError(f"The scan backend cpu runs on CPU tensors, not on {u.device}; choose chunked.")
     if not _installed("numba"):
         raise UserError("The scan backend cpu needs the package numba; install it or choose chunked.")
-    from cxreport.encoders.cpu.scan import cpu_scan
+    from cxreport.encoders.cpu.scan_operator import cpu_scan
 
     return cpu_scan(u, *rest)
 
 
 def _chunked(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    u: Tensor, delta: Tensor, z: Tensor | None, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     bias: Tensor | None, softplus: bool,
 ) -> Tensor:  # fmt: skip
     """Plain PyTorch: chunks one after the other, the steps of a chunk side by side in log2(chunk) rounds.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from cxreport.encoders import Encoder, Tokens
@@ -69,31 +70,29 @@ class CrossScan(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, H, W, C) to maps of the same shape."""
         x = self.in_projection(maps).permute(0, 3, 1, 2)
-        x = self.activation(self.convolution(x))
+        x = self.activation(self.convolution(x)).permute(0, 2, 3, 1)
         return self.out_projection(self.norm(self._scanned(x)))
 
     def _scanned(self, x: Tensor) -> Tensor:
-        """Maps (B, E, H, W) to the sum of their four scans (B, H, W, E)."""
-        batch, inner, height, width = x.shape
-        rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
-        forward = torch.stack([rows, columns], dim=1)
-        sequences = torch.cat([forward, forward.flip(-1)], dim=1)
-        projected = self.scan_projection @ sequences
-        steps, b, c = projected.split([self.rank, self.state_size, self.state_size], dim=2)
+        """Maps (B, H, W, E) to the sum of their four scans."""
+        places = x.flatten(1, 2)
+        projected = functional.linear(places, self.scan_projection.flatten(0, 1)).unflatten(
+            2, (DIRECTIONS, -1)
+        )
+        ranks, b, c = projected.split([self.rank, self.state_size, self.state_size], dim=3)
+        steps = torch.einsum("blgr,ger->blge", ranks, self.step_weight)
         scanned = selective_scan(
-            sequences.flatten(1, 2),
-            (self.step_weight @ steps).flatten(1, 2),
+            places.repeat(1, 1, DIRECTIONS).transpose(1, 2),
+            steps.flatten(2).transpose(1, 2),
             -torch.exp(self.log_decay.float()),
-            b,
-            c,
+            b.permute(0, 2, 3, 1),
+            c.permute(0, 2, 3, 1),
             D=self.skip.float(),
             delta_bias=self.step_bias.float().flatten(),
             delta_softplus=True,
-        ).unflatten(1, (DIRECTIONS, inner))
-        both = scanned[:, :2] + scanned[:, 2:].flip(-1)
-        by_rows = both[:, 0].reshape(batch, inner, height, width)
-        by_columns = both[:, 1].reshape(batch, inner, width, height).transpose(2, 3)
-        return (by_rows + by_columns).permute(0, 2, 3, 1)
+            order=scan_orders(x.shape[1], x.shape[2], x.device),
+        )
+        return scanned.transpose(1, 2).unflatten(2, (DIRECTIONS, -1)).sum(dim=2).view_as(x)
 
     def _initialise(self) -> None:
         """Mamba's initial values: steps between 0.001 and 0.1, decays 1 to N, skips 1."""
@@ -107,6 +106,13 @@ class CrossScan(nn.Module):
             self.step_bias.copy_(step + torch.log(-torch.expm1(-step)))
             self.log_decay.copy_(torch.arange(1, self.state_size + 1).float().log().expand_as(self.log_decay))
             self.skip.fill_(1.0)
+
+
+def scan_orders(height: int, width: int, device: torch.device) -> Tensor:
+    """(4, H * W): which place of a map, counted row by row, each direction reads at each step."""
+    rows = torch.arange(height * width, device=device)
+    columns = rows.view(height, width).T.flatten()
+    return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
 class Block(nn.Module):

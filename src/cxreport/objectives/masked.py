@@ -20,6 +20,7 @@ from cxreport.encoders.layers import initialise_linear
 from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vit import Block, VisionTransformer
 from cxreport.objectives.masking import Choice, total_of_box, two_regions, uniform
+from cxreport.objectives.pixels import patchify, standardised
 
 Strategy = Literal["random", "box", "contour"]
 _EPSILON = 1e-6
@@ -47,6 +48,8 @@ class MaskedOptions:
 
 class MaskedAutoencoder(nn.Module):
     """An encoder that reads a few patches and a decoder that paints the others."""
+
+    decoder_positions: Tensor
 
     def __init__(self, encoder: VisionTransformer, options: MaskedOptions) -> None:
         super().__init__()
@@ -111,26 +114,10 @@ class MaskedAutoencoder(nn.Module):
         """Pixels (B, N, patch * patch * C) to predict, in the order row, column, channel."""
         pictures = with_channels(images, self.encoder.channels)
         patches = patchify(pictures, self.encoder.shape.patch)
-        if self.options.normalised_targets:
-            mean, variance = patches.mean(dim=2, keepdim=True), patches.var(dim=2, keepdim=True)
-            patches = (patches - mean) / (variance + _EPSILON).sqrt()
-        return patches
+        return standardised(patches) if self.options.normalised_targets else patches
 
 
 def masked_mean(errors: Tensor, masked: Tensor) -> Tensor:
     """Mean of `errors` (B, N) over the hidden patches `masked` (B, N): the loss."""
     weights = masked.to(errors.dtype)
     return (errors * weights).sum() / weights.sum()
-
-
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """Images (B, C, H, W) as patches (B, N, patch * patch * C), each in the order row, column, channel."""
-    parts = images.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))
-    return parts.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-
-
-def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
-    """The inverse of :func:`patchify` for a `grid` (h, w)."""
-    rows, columns = grid
-    parts = patches.unflatten(2, (patch, patch, -1)).unflatten(1, (rows, columns))
-    return parts.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)

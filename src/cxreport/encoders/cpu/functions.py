@@ -54,28 +54,50 @@ def softplus(x: Any) -> Any:
 
 
 @helper
-def pack(source: Any, batch: int, start: int, steps: int, channel: int, lanes: int, target: Any) -> None:
-    """Copy `steps` x `lanes` values of (B, L, E) to rows of sixteen; the rest of a row is zero."""
-    if lanes == LANES and source.strides[2] == 4:
-        across, along = source.strides[0] // 4, source.strides[1] // 4
+def pack(
+    source: Any,
+    batch: int,
+    group: int,
+    order: Any,
+    start: int,
+    steps: int,
+    channel: int,
+    lanes: int,
+    target: Any,
+) -> None:
+    """Copy `lanes` channels of (B, G, L, D) to rows of sixteen; the rest of a row is zero.
+
+    Row t comes from place ``order[start + t]``.
+    """
+    if lanes == LANES and source.strides[3] == 4:
+        first = (batch * source.strides[0] + group * source.strides[1]) // 4 + channel
+        along = source.strides[2] // 4
         for t in range(steps):
-            store(target, t * LANES, load(source, batch * across + (start + t) * along + channel))
+            store(target, t * LANES, load(source, first + order[start + t] * along))
         return
     if lanes < LANES:
         target[: steps * LANES] = 0
     for lane in range(lanes):
         for t in range(steps):
-            target[t * LANES + lane] = source[batch, start + t, channel + lane]
+            target[t * LANES + lane] = source[batch, group, order[start + t], channel + lane]
 
 
 @helper
-def unpack(source: Any, batch: int, start: int, steps: int, channel: int, lanes: int, target: Any) -> None:
-    """The reverse of :func:`pack`: rows of sixteen to `lanes` values of (B, L, E)."""
-    if lanes == LANES and target.strides[2] == 4:
-        across, along = target.strides[0] // 4, target.strides[1] // 4
+def unpack(
+    source: Any, batch: int, group: int, order: Any, start: int, steps: int, channel: int, lanes: int,
+    target: Any, add: bool,
+) -> None:  # fmt: skip
+    """The reverse of :func:`pack`: rows of sixteen to `lanes` channels of (B, G, L, D), or added to them."""
+    if lanes == LANES and target.strides[3] == 4:
+        first = (batch * target.strides[0] + group * target.strides[1]) // 4 + channel
+        along = target.strides[2] // 4
         for t in range(steps):
-            store(target, batch * across + (start + t) * along + channel, load(source, t * LANES))
+            at, value = first + order[start + t] * along, load(source, t * LANES)
+            store(target, at, value + load(target, at) if add else value)
         return
     for lane in range(lanes):
         for t in range(steps):
-            target[batch, start + t, channel + lane] = source[t * LANES + lane]
+            place, value = order[start + t], source[t * LANES + lane]
+            if add:
+                value += target[batch, group, place, channel + lane]
+            target[batch, group, place, channel + lane] = value

@@ -36,12 +36,11 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
-def run_tasks(kernel: Callable[..., None], tasks: np.ndarray, arguments: Sequence[Any], threads: int) -> None:
-    """Call ``kernel(tasks, *arguments)``, the tasks dealt out to as many threads."""
-    if not len(tasks):
+def run_tasks(kernel: Callable[..., None], shares: Sequence[np.ndarray], arguments: Sequence[Any]) -> None:
+    """Call ``kernel(share, *arguments)``, every share of the tasks in a thread of its own."""
+    if not shares:
         return
-    shares = [np.ascontiguousarray(tasks[share::threads]) for share in range(min(threads, len(tasks)))]
-    waiting = [_pool(os.getpid(), threads).submit(kernel, share, *arguments) for share in shares[1:]]
+    waiting = [_pool(os.getpid(), len(shares)).submit(kernel, share, *arguments) for share in shares[1:]]
     kernel(shares[0], *arguments)
     for each in waiting:
         each.result()
