@@ -17,6 +17,9 @@ ITEMS = {
     "r2gen": "r2gen.safetensors",
     "vmamba_ss2d": "vmamba_ss2d.safetensors",
     "mae_hd": "mae_hd.safetensors",
+    "arm_pretrain": "arm_pretrain.safetensors",
+    "arm_finetune": "arm_finetune.safetensors",
+    "qformer": "qformer.safetensors",
     "word_tokenizer": "word_tokenizer.json",
 }
 SCRIPT = Path(parity.__file__)
