@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from goldens import CannotCompareError, Item, Values
-from goldens.encoders_published import mae_hd, vmamba_ss2d
+from goldens.encoders_published import vmamba_ss2d
+from goldens.memories import qformer
+from goldens.objectives import arm_pretrain, mae_hd
 from goldens.r2gen import r2gen
 from goldens.texts import nlg_metrics, report_cleaners, word_tokenizer
-from goldens.vision_mamba import arm_finetune, arm_pretrain
+from goldens.vision_mamba import arm_finetune
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -48,6 +50,7 @@ PARITY: dict[str, Callable[[Item], tuple[Values, Values]]] = {
     "mae_hd": mae_hd,
     "arm_pretrain": arm_pretrain,
     "arm_finetune": arm_finetune,
+    "qformer": qformer,
     "word_tokenizer": word_tokenizer,
     "report_cleaners": report_cleaners,
     "nlg_metrics": nlg_metrics,

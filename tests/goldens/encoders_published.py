@@ -1,4 +1,4 @@
-"""Encoders of other systems than Vision Mamba: VMamba and the HD X-ray MAE."""
+"""Encoders of other systems than Vision Mamba: VMamba."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from collections.abc import Sequence
 import torch
 
 from cxreport.checkpoints.name_map import load_published
-from cxreport.checkpoints.published.mae import transformer_names
 from cxreport.checkpoints.published.vmamba import vmamba_names
 from cxreport.encoders import Tokens, build_encoder
-from cxreport.encoders.vit import VisionTransformer
 from cxreport.encoders.vmamba import VMamba
 from cxreport.recipe import EncoderOptions
 from goldens import CannotCompareError, Item, Values
 
 INFORMATION = {"tokens_bf16_rounding"}
 """Outputs of ``vmamba_ss2d`` that its notes call no target: they depend on a rounding of the CUDA kernel."""
-
-MAE_DECODER = ("decoder_", "mask_token")
-"""Weights of ``mae_hd`` that belong to the pre-training objective, and the unused ``decoder_image``."""
-
-OF_THE_OBJECTIVE = ("mask", "ids_", "pred", "loss")
-"""Outputs of ``mae_hd`` that the pre-training objective computes: masks, ids, predictions, losses."""
 
 
 def vmamba_ss2d(item: Item) -> tuple[Values, Values]:
@@ -50,29 +42,6 @@ def vmamba_ss2d(item: Item) -> tuple[Values, Values]:
     ours |= {"tokens": tokens.patches, "pooled": tokens.pooled}
     ours["feature_map"] = tokens.patches.unflatten(1, tokens.grid)
     return ours, {name: value for name, value in item.outputs.items() if name not in INFORMATION}
-
-
-def mae_hd(item: Item) -> tuple[Values, Values]:
-    """The encoder of the HD X-ray MAE: embedded patches, and what it reads in those that are kept."""
-    config = item.json["config"]
-    encoder = build_encoder(
-        EncoderOptions(
-            name="vit_hd_tiny",
-            image_size=config["grid"] * config["patch"],
-            width=config["embed_dim"],
-            depths=(config["depth"],),
-            heads=(config["num_heads"],),
-        )
-    ).eval()
-    assert isinstance(encoder, VisionTransformer)
-    weights = {name: value for name, value in item.weights.items() if not name.startswith(MAE_DECODER)}
-    load_published(encoder, weights, transformer_names(encoder))
-    image = item.inputs["image"]
-    ours = {
-        "patch_tokens": encoder.embed(image)[0],
-        "latent": encoder.encode_kept(image, item.outputs["ids_keep"]),
-    }
-    return ours, {name: v for name, v in item.outputs.items() if not name.startswith(OF_THE_OBJECTIVE)}
 
 
 def _outputs_of(module: torch.nn.Module, places: Sequence[str]) -> dict[str, torch.Tensor]:

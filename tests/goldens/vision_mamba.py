@@ -1,46 +1,24 @@
-"""Vision Mamba in both forms: the encoder of ARM's pre-training and the one with four scans."""
+"""Vision Mamba with four scans, and what its causal form shares with it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from cxreport.checkpoints.name_map import load_published
-from cxreport.checkpoints.published.vision_mamba import STAGE_1_DECODER, vision_mamba_names
+from cxreport.checkpoints.published.vision_mamba import vision_mamba_names
 from cxreport.encoders.positions import resampled
 from cxreport.encoders.vision_mamba import Shape, VisionMamba, with_class_token
 from goldens import CannotCompareError, Item, Values
-
-OF_THE_OBJECTIVE = {"decoder_memory", "pred", "loss_map", "loss_per_token", "loss"}
-"""Outputs of ``arm_pretrain`` that its decoder computes: the objective's, not the encoder's."""
-
-
-def arm_pretrain(item: Item) -> tuple[Values, Values]:
-    """The causal encoder: first mixer, first block, and the four normed taps."""
-    config, image = item.json["config"], item.inputs["image"]
-    encoder = _encoder(config, scans=1)
-    weights = {key: value for key, value in item.weights.items() if not key.startswith(STAGE_1_DECODER)}
-    load_published(encoder, weights, vision_mamba_names(encoder))
-    seen = _first_block(encoder)
-    taps = encoder.taps(image, config["taps"])
-    first = [
-        functional.layer_norm(
-            tap, tap.shape[2:], *(item.weights[f"norm_{i}.{part}"] for part in ("weight", "bias"))
-        )
-        for i, tap in enumerate(taps[:-1], start=1)
-    ]
-    ours = {**seen, "encoder_taps": torch.cat([*first, encoder.norm(taps[-1])], dim=2)}
-    return ours, {key: value for key, value in item.outputs.items() if key not in OF_THE_OBJECTIVE}
 
 
 def arm_finetune(item: Item) -> tuple[Values, Values]:
     """The encoder with four scans, its pooled views, and positions taken over from stage 1."""
     config, given = item.json["config"], item.inputs
-    encoder = _encoder(config, scans=4)
+    encoder = encoder_of(config, scans=4)
     load_published(encoder, item.weights, vision_mamba_names(encoder))
-    seen = _first_block(encoder)
+    seen = first_block(encoder)
     first = encoder(given["image"])
     ours: dict[str, Any] = {**seen, "tokens": first.sequence}
     second = encoder(given["image_view2"])
@@ -55,7 +33,7 @@ def arm_finetune(item: Item) -> tuple[Values, Values]:
     return ours, item.outputs
 
 
-def _encoder(config: dict[str, Any], scans: int) -> VisionMamba:
+def encoder_of(config: dict[str, Any], scans: int) -> VisionMamba:
     if config["stride"] != config["patch_size"] or config["d_conv"] != 4 or config["channels"] != 3:
         raise CannotCompareError(
             "patches that overlap, other convolutions than 4 and grey images are not ours"
@@ -72,7 +50,7 @@ def _encoder(config: dict[str, Any], scans: int) -> VisionMamba:
     return VisionMamba(shape).eval()
 
 
-def _first_block(encoder: VisionMamba) -> dict[str, torch.Tensor]:
+def first_block(encoder: VisionMamba) -> dict[str, torch.Tensor]:
     """Filled with the first outputs of the first block and of its mixer."""
     seen: dict[str, torch.Tensor] = {}
 

@@ -297,6 +297,12 @@ def cluster_order(grid: tuple[int, int]) -> Tensor:
     return torch.cat(_clusters(grid))
 
 
+@lru_cache(maxsize=32)
+def cluster_numbers(grid: tuple[int, int]) -> Tensor:
+    """The cluster, counted from 0, of every patch (N) in the order of :func:`cluster_order`."""
+    return torch.cat([torch.full(part.shape, number) for number, part in enumerate(_clusters(grid))])
+
+
 def last_cluster_places(grid: tuple[int, int]) -> Tensor:
     """The patches of the last cluster."""
     return _clusters(grid)[-1]

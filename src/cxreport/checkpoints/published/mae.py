@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cxreport.checkpoints.name_map import NameMap, weight_and_bias
 from cxreport.encoders.vit import VisionTransformer
+from cxreport.objectives.masked import MaskedAutoencoder
 
 
 def transformer_names(encoder: VisionTransformer) -> NameMap:
@@ -19,6 +20,22 @@ def transformer_names(encoder: VisionTransformer) -> NameMap:
     else:
         pairs["pos_embed"] = "positions"
         pairs |= weight_and_bias("patch_embed.proj", "embedding")
+    for block in range(len(encoder.blocks)):
+        pairs |= _block(f"blocks.{block}", f"blocks.{block}")
+    return NameMap(pairs, derived)
+
+
+def masked_names(model: MaskedAutoencoder) -> NameMap:
+    """A whole checkpoint of HD-MAE's pre-training, less its unused ``decoder_image``."""
+    pairs = {"mask_token": "mask_token"} | weight_and_bias("decoder_embed", "decoder_embedding")
+    pairs |= weight_and_bias("decoder_norm", "decoder_norm") | weight_and_bias("decoder_pred", "prediction")
+    for block in range(len(model.decoder_blocks)):
+        pairs |= _block(f"decoder_blocks.{block}", f"decoder_blocks.{block}")
+    decoder = NameMap(pairs, {"decoder_pos_embed": model.decoder_positions})
+    return transformer_names(model.encoder).prefixed("", "encoder.") | decoder
+
+
+def _block(theirs: str, ours: str) -> dict[str, str]:
     names = {
         "norm1": "attention_norm",
         "attn.qkv": "attention.query_key_value",
@@ -27,7 +44,7 @@ def transformer_names(encoder: VisionTransformer) -> NameMap:
         "mlp.fc1": "mlp.0",
         "mlp.fc2": "mlp.2",
     }
-    for block in range(len(encoder.blocks)):
-        for theirs, ours in names.items():
-            pairs |= weight_and_bias(f"blocks.{block}.{theirs}", f"blocks.{block}.{ours}")
-    return NameMap(pairs, derived)
+    pairs: dict[str, str] = {}
+    for part, name in names.items():
+        pairs |= weight_and_bias(f"{theirs}.{part}", f"{ours}.{name}")
+    return pairs

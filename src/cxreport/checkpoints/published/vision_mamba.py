@@ -6,8 +6,12 @@ The released files hold them under ``model``; in stage 2 and 3 with the prefix `
 
 from __future__ import annotations
 
+import torch
+
 from cxreport.checkpoints.name_map import NameMap, weight_and_bias
-from cxreport.encoders.vision_mamba import TAPS, VisionMamba
+from cxreport.encoders.positions import sin_cos_table
+from cxreport.encoders.vision_mamba import TAPS, VisionMamba, cluster_numbers
+from cxreport.objectives.autoregressive import AutoregressivePretraining
 
 STAGE_1_DECODER = (
     "ar_token",
@@ -50,6 +54,35 @@ def vision_mamba_names(encoder: VisionMamba) -> NameMap:
             joined[f"{ours}.mixer.{own}"] = published
     return NameMap(pairs, joined=joined)
 
+
+def autoregressive_names(model: AutoregressivePretraining) -> NameMap:
+    """A whole checkpoint of stage 1: the causal encoder and the decoder of pre-training."""
+    pairs = {"ar_token": "token"} | weight_and_bias("enc2dec", "memories")
+    pairs |= weight_and_bias("ar_norm", "norm") | weight_and_bias("ar_pred", "prediction")
+    for tap in range(TAPS - 1):
+        pairs |= weight_and_bias(f"norm_{tap + 1}", f"tap_norms.{tap}")
+    for block in range(len(model.blocks)):
+        for name, own in _DECODER_BLOCK.items():
+            pairs |= weight_and_bias(f"dec_block.{block}.{name}", f"blocks.{block}.{own}")
+    side = model.encoder.shape.image_size // model.encoder.shape.patch
+    numbers = cluster_numbers((side, side))
+    asked, seen = numbers[numbers > 0], numbers[numbers < numbers[-1]]
+    mask = torch.zeros(len(asked), len(seen)).masked_fill(asked[:, None] <= seen, float("-inf"))
+    table = sin_cos_table(side, side, model.token.shape[2])
+    derived = {"dec_pos_embed": table.unsqueeze(0), "mask": mask}
+    return vision_mamba_names(model.encoder).prefixed("", "encoder.") | NameMap(pairs, derived)
+
+
+_DECODER_BLOCK = {
+    "attn2.q": "query",
+    "attn2.kv": "key_value",
+    "attn2.proj": "output",
+    "norm2_1": "query_norm",
+    "norm2_2": "memory_norm",
+    "norm2": "mlp_norm",
+    "mlp.fc1": "mlp.0",
+    "mlp.fc2": "mlp.2",
+}
 
 _PER_SCAN = {
     "conv1d{}.weight": "conv_weight",

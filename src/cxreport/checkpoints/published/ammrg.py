@@ -1,0 +1,30 @@
+"""State dicts of AM-MRG: its disease queries (stage 1 and 2)."""
+
+from __future__ import annotations
+
+from cxreport.checkpoints.name_map import NameMap, weight_and_bias
+from cxreport.memories.disease_queries import DiseaseQueries
+
+POSITION_IDS = "Qformer.bert.embeddings.position_ids"
+"""A leftover table of integers in the published state dict."""
+
+
+def disease_queries_names(queries: DiseaseQueries) -> NameMap:
+    """``disease_tokens``, ``Qformer.bert.*`` and ``Qformer_proj``, without :data:`POSITION_IDS`."""
+    pairs = {"disease_tokens": "queries"} | weight_and_bias("Qformer.bert.embeddings.LayerNorm", "norm")
+    if "projection.weight" in queries.state_dict():
+        pairs |= weight_and_bias("Qformer_proj", "projection")
+    for number, layer in enumerate(queries.layers):
+        theirs, ours = f"Qformer.bert.encoder.layer.{number}", f"layers.{number}"
+        parts = {"attention": "self_attention"}
+        if getattr(layer, "cross_attention", None) is not None:
+            parts["crossattention"] = "cross_attention"
+        for name, own in parts.items():
+            for part in ("query", "key", "value"):
+                pairs |= weight_and_bias(f"{theirs}.{name}.self.{part}", f"{ours}.{own}.{part}")
+            pairs |= weight_and_bias(f"{theirs}.{name}.output.dense", f"{ours}.{own}.output")
+            pairs |= weight_and_bias(f"{theirs}.{name}.output.LayerNorm", f"{ours}.{own}.norm")
+        pairs |= weight_and_bias(f"{theirs}.intermediate_query.dense", f"{ours}.expand")
+        pairs |= weight_and_bias(f"{theirs}.output_query.dense", f"{ours}.contract")
+        pairs |= weight_and_bias(f"{theirs}.output_query.LayerNorm", f"{ours}.norm")
+    return NameMap(pairs)

@@ -1,0 +1,123 @@
+"""Masked autoencoding of HD X-rays (Wang et al., "Pre-training on High Definition X-ray Images", 2024).
+
+The paper (sec. 3): an X-ray of 1280 px is cut into patches of 64 px; most are hidden, more of them inside the
+contour of the chest (95 %) than outside (85 %), because what a report speaks of is inside. A ViT-L reads the
+rest; a decoder of 8 blocks of width 512 predicts the hidden patches, and the squared error of their pixels is
+the loss. The published code hides a fixed rectangle instead of a contour; here it is the strategy ``box``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cxreport.encoders import with_channels
+from cxreport.encoders.contour import published_box
+from cxreport.encoders.layers import initialise_linear
+from cxreport.encoders.positions import sin_cos_table
+from cxreport.encoders.vit import Block, VisionTransformer
+from cxreport.objectives.masking import Choice, total_of_box, two_regions, uniform
+from cxreport.objectives.pixels import patchify, standardised
+
+Strategy = Literal["random", "box", "contour"]
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedOptions:
+    """Options of the masked autoencoder; the defaults are HD-MAE's."""
+
+    strategy: Strategy = "contour"
+    """``random`` hides ``ratio`` everywhere; ``box`` the published rectangle; ``contour`` the chest found in
+    the image."""
+    ratio: float = 0.85
+    """Share that ``random`` hides."""
+    ratio_inside: float = 0.95
+    """Share hidden inside the rectangle or the chest."""
+    ratio_outside: float = 0.85
+    """Share hidden outside."""
+    decoder_width: int = 512
+    decoder_depth: int = 8
+    decoder_heads: int = 16
+    normalised_targets: bool = False
+    """Predict every patch less its mean over its deviation; published: off."""
+
+
+class MaskedAutoencoder(nn.Module):
+    """An encoder that reads a few patches and a decoder that paints the others."""
+
+    decoder_positions: Tensor
+
+    def __init__(self, encoder: VisionTransformer, options: MaskedOptions) -> None:
+        super().__init__()
+        self.encoder, self.options = encoder, options
+        side, patch = encoder.shape.image_size // encoder.shape.patch, encoder.shape.patch
+        width = options.decoder_width
+        self.decoder_embedding = nn.Linear(encoder.width, width)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, width))
+        table = torch.cat([torch.zeros(1, width), sin_cos_table(side, side, width)])
+        self.register_buffer("decoder_positions", table.unsqueeze(0), persistent=False)
+        self.decoder_blocks = nn.ModuleList(
+            Block(width, options.decoder_heads, 0.0) for _ in range(options.decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(width, eps=_EPSILON)
+        self.prediction = nn.Linear(width, patch * patch * encoder.channels)
+        nn.init.normal_(self.mask_token, std=0.02)
+        for module in (self.decoder_embedding, self.decoder_blocks, self.prediction):
+            module.apply(initialise_linear)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        side = self.encoder.shape.image_size // self.encoder.shape.patch
+        return side, side
+
+    def choose(self, images: Tensor, chest: Tensor | None = None, noise: Tensor | None = None) -> Choice:
+        """Patches to keep of images (B, C, H, W); `chest` (B, N) bool is needed by ``contour``.
+
+        `noise` (B, N) decides among the patches of a region, drawn from torch's generator where left out.
+        """
+        rows, columns = self.grid
+        if noise is None:
+            noise = torch.rand(len(images), rows * columns, device=images.device)
+        options = self.options
+        if options.strategy == "random":
+            return uniform(noise, options.ratio)
+        if options.strategy == "box":
+            box = torch.from_numpy(published_box(rows, columns)).flatten().to(images.device)
+            chest = box.expand(len(images), -1)
+        if chest is None:
+            raise ValueError("the strategy contour needs the chest of every image")
+        total = total_of_box(rows, columns, options.ratio_inside, options.ratio_outside)
+        return two_regions(noise, chest, options.ratio_inside, options.ratio_outside, total)
+
+    def forward(self, images: Tensor, choice: Choice) -> Tensor:
+        """Predicted pixels (B, N, patch * patch * C) of images (B, C, H, W), of which `choice` is read."""
+        tokens = self.decoder_embedding(self.encoder.encode_kept(images, choice.kept))
+        hidden = choice.restore.shape[1] - choice.kept.shape[1]
+        patches = torch.cat([tokens[:, 1:], self.mask_token.expand(len(tokens), hidden, -1)], dim=1)
+        patches = patches.take_along_dim(choice.restore.unsqueeze(2), dim=1)
+        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_positions
+        for block in self.decoder_blocks:
+            tokens = block(tokens)
+        predicted: Tensor = self.prediction(self.decoder_norm(tokens)[:, 1:])
+        return predicted
+
+    def errors(self, images: Tensor, predicted: Tensor) -> Tensor:
+        """Mean squared error (B, N) of every patch."""
+        return (predicted - self.targets(images)).square().mean(dim=2)
+
+    def targets(self, images: Tensor) -> Tensor:
+        """Pixels (B, N, patch * patch * C) to predict, in the order row, column, channel."""
+        pictures = with_channels(images, self.encoder.channels)
+        patches = patchify(pictures, self.encoder.shape.patch)
+        return standardised(patches) if self.options.normalised_targets else patches
+
+
+def masked_mean(errors: Tensor, masked: Tensor) -> Tensor:
+    """Mean of `errors` (B, N) over the hidden patches `masked` (B, N): the loss."""
+    weights = masked.to(errors.dtype)
+    return (errors * weights).sum() / weights.sum()
