@@ -260,7 +260,7 @@ def data_rexrank(
     from cxreport.metrics.predictions import read_predictions
 
     def drafts(path: Path) -> dict[str, str]:
-        return {prediction.study_id: prediction.hypothesis for prediction in read_predictions(path)}
+        return {prediction.study_id: prediction.hypothesis for prediction in read_predictions(path).studies}
 
     with output(out):
         written = write_rexrank(file, out, drafts(predictions), drafts(impressions) if impressions else None)

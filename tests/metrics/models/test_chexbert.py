@@ -72,6 +72,15 @@ def test_classes_are_those_of_the_published_network(tiny_bert: Path, weights: Pa
     assert CheXbert(weights, tiny_bert).labels(TEXTS).tolist() == expected
 
 
+def test_the_published_file_gives_the_same(tiny_bert: Path, weights: Path) -> None:
+    """``chexbert.pth`` as released: a dict with the state dict under ``model_state_dict``."""
+    expected = CheXbert(weights, tiny_bert).labels(TEXTS).tolist()
+    state = load_file(weights / "model.safetensors")
+    (weights / "model.safetensors").unlink()
+    torch.save({"epoch": 3, "model_state_dict": state}, weights / "chexbert.pth")
+    assert CheXbert(weights, tiny_bert).labels(TEXTS).tolist() == expected
+
+
 def test_a_blank_text_has_no_label(tiny_bert: Path, weights: Path) -> None:
     assert not CheXbert(weights, tiny_bert).labels(["", " \n"]).any()
 

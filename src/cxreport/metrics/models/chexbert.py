@@ -128,13 +128,12 @@ def semantic_similarity(hypotheses: Sequence[str], references: Sequence[str]) ->
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
     """The published state dict without the prefix of its data-parallel wrapper."""
-    safe = folder / "model.safetensors"
-    if safe.is_file():
-        from safetensors.torch import load_file
+    from cxreport.weights.torch_file import read_weights_file
 
-        tensors = load_file(safe)
-    else:
-        tensors = read_checkpoint(folder / CHECKPOINT)["model_state_dict"]
+    safe = folder / "model.safetensors"
+    tensors = read_weights_file(safe if safe.is_file() else folder / CHECKPOINT)
+    if not safe.is_file():
+        tensors = tensors.get("model_state_dict", {}) if isinstance(tensors, dict) else {}
     return {key.removeprefix("module."): value for key, value in tensors.items()}
 
 
