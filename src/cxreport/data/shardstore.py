@@ -207,11 +207,11 @@ class ShardStore:
         hashes.append([result.hash for result in read_images if result.hash])
         row = {**record.row, "views": [view_row(result.view) for result in read_images if result.view]}
         notes = [warning for _, result in results for warning in result.warnings]
+        metadata = json.loads(row["metadata"])
         if notes:
-            metadata = json.loads(row["metadata"])
             metadata["warnings"] = [*metadata.get("warnings", []), *notes]
             row["metadata"] = metadata_text(metadata)
-        warnings += notes
+        warnings += metadata.get("warnings", [])
         return row
 
     def arrow(self, shard: ShardPlan) -> Path:
