@@ -17,7 +17,7 @@ SECTIONER_VERSION = "1"
 """Raised whenever the same text gives other sections."""
 
 SectionPolicy = Literal["any", "findings", "impression", "both", "none"]
-"""Which sections a study must have to be taken; ``any`` asks for findings or impression, ``none`` for none."""
+"""Which sections a study must have; ``any`` asks for findings or impression, ``none`` for none."""
 
 LAST_PARAGRAPH = "last_paragraph"
 
