@@ -288,7 +288,8 @@ def test_import_counts_what_it_leaves_out_and_lists_the_first_ten(tmp_path: Path
     assert len(result.stdout.splitlines()) == 1
     lines = result.stderr.splitlines()
     assert lines[0] == "12 left out: no readable image (12)."
-    assert re.fullmatch(r"  (\d+): \1\.png is not a PNG, JPEG or DICOM file, whatever its name says\.", lines[1])
+    sentence = r"  (\d+): \1\.png is not a PNG, JPEG or DICOM file, whatever its name says\."
+    assert re.fullmatch(sentence, lines[1])
     assert lines[-1] == "  and 2 more"
     assert len(lines) == 12
 

@@ -392,11 +392,25 @@ def test_fewer_records_leave_no_stale_shard(release, tmp_path, monkeypatch):
         ({"split": "patient"}, r"another split \(official, now patient\)"),
     ],
 )
-def test_other_options_do_not_continue_it(release, tmp_path, changes, sentence):
+def test_other_options_do_not_continue_it(release, tmp_path, monkeypatch, changes, sentence):
+    monkeypatch.setattr(plan, "SHARD_STUDIES", 1)
     with pytest.raises(StoppedError):
         import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(3))
     with pytest.raises(UserError, match=sentence):
         import_release(release(4), tmp_path / "out", workers=0, **changes)
+
+
+def test_a_failure_before_the_first_shard_leaves_nothing(release, tmp_path):
+    def records():
+        yield from release(2).records
+        raise UserError("The table is cut off.")
+
+    with pytest.raises(UserError, match="cut off"):
+        import_release(Release("test", "1", records()), tmp_path / "out", workers=0)
+    with pytest.raises(StoppedError):
+        import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+    import_release(release(4), tmp_path / "out", max_side=32, workers=0)
 
 
 def test_two_imports_at_once(release, tmp_path):
