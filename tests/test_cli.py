@@ -319,7 +319,8 @@ def test_import_counts_what_it_leaves_out_and_lists_the_first_ten(tmp_path: Path
     assert len(result.stdout.splitlines()) == 1
     lines = result.stderr.splitlines()
     assert lines[0] == "12 left out: no readable image (12)."
-    assert lines[1] == "  12: 12.png is not a PNG, JPEG or DICOM file, whatever its name says."
+    sentence = r"  (\d+): \1\.png is not a PNG, JPEG or DICOM file, whatever its name says\."
+    assert re.fullmatch(sentence, lines[1])
     assert lines[-1] == "  and 2 more"
     assert len(lines) == 12
 
@@ -331,7 +332,7 @@ def test_import_keeps_its_policy_and_tells_warnings(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stderr.splitlines()
     assert lines[0] == "12 image warnings, kept in the studies' metadata."
-    assert lines[1] == "  0.png: the projection '0' is not known"
+    assert re.fullmatch(r"  (\d+)\.png: the projection '\1' is not known", lines[1])
     assert lines[-1] == "  and 2 more"
     options = json.loads((tmp_path / "data" / "dataset.json").read_text())["options"]
     assert options["report_section"] == "findings"

@@ -21,8 +21,8 @@ from cxreport.phantom.kinds import KINDS, Kind
 from cxreport.recipe import Recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.is_file()]
-NAMES = [page.name for page in PAGES]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -125,7 +125,7 @@ def test_paths_of_the_project_exist(page: Path) -> None:
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "docs"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=str)
 def test_a_page_is_one_subject(page: Path) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) <= 200
 

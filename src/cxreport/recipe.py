@@ -64,6 +64,10 @@ class DataOptions(_Options):
     marks: Literal["keep", "token", "drop"] = "keep"
     """De-identification marks (``XXXX``, ``___``) before cleaning: left to the cleaner, turned into the
     one word ``XXXX``, or removed. ``clean`` makes one word of both; a ``legacy`` cleaner does what it did."""
+    train_share: float = Field(1.0, gt=0, le=1)
+    """Share of the train split that is learnt from, the same of every label (``cxreport data subset``)."""
+    train_share_seed: int = Field(9223, ge=0, lt=2**31)
+    """With the same seed a smaller share lies inside a larger one."""
     augment: bool = True
     """Random changes of the images in training, as ``augmentation`` says."""
     augmentation: Literal["small", "legacy-r2gen"] = "small"

@@ -13,7 +13,7 @@ def read_or_die(task: ImageTask) -> ReadImage:
     if task.image.name == "1-1.png":
         os.kill(os.getpid(), signal.SIGSEGV)
     if task.image.name.startswith("4-"):
-        signal.alarm(1)
+        signal.setitimer(signal.ITIMER_PROF, 0.5)
         while True:
             pass
     return read(task)

@@ -21,7 +21,9 @@ import pytest
 from datasets import load_from_disk
 from filelock import FileLock
 from PIL import Image
+from typer.testing import CliRunner
 
+from cxreport.cli import app
 from cxreport.data import plan, shards, shardstore
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.importing import import_release
@@ -236,6 +238,19 @@ def test_what_cannot_be_read_is_counted(release, tmp_path):
     assert str(tmp_path) not in json.dumps(dataset.info)
 
 
+def test_warnings_of_the_source_and_of_the_image_stay_with_the_study(shared, tmp_path):
+    path = shared / "data" / "dicom" / "RG3_J2KI.dcm"
+    images = (ImageFile(path, "leg.dcm", "lateral"),)
+    record = StudyRecord("leg", "p", images, split="val", metadata={"warnings": ["odd"], "age": 3})
+    dataset = import_release(Release("test", "1", [record], warnings=["seen"]), tmp_path / "out", workers=0)
+    expected = ["odd", "leg.dcm: its body part is EXTREMITY, not a chest"]
+    assert dataset.info["image_warnings"] == expected
+    assert dataset.info["warnings"] == ["seen"]
+    (study,) = dataset.split("val")
+    assert study.metadata == {"warnings": expected, "age": 3}
+    assert study.views[0].projection == "lateral"
+
+
 def test_nothing_left_is_an_error(release, tmp_path):
     records = [StudyRecord("a", "p", (ImageFile(tmp_path / "absent.png", "absent.png"),))]
     with pytest.raises(UserError, match=r"No study of the test release .* no readable image \(1\)"):
@@ -280,6 +295,33 @@ def test_out_must_be_free_and_writable(release, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write the dataset"):
         import_release(release(4), tmp_path / "file" / "below", workers=0)
+
+
+def test_command(release, tmp_path):
+    release(6)
+    table = tmp_path / "table.csv"
+    rows = [f"s{n},{n}-0.png,Report {n}.,MRN{n}" for n in range(6)]
+    table.write_text("\n".join(["id,image,report,patient", *rows]))
+    (tmp_path / "salt").write_text("pepper\n")
+    command = ["data", "import", "folder", str(tmp_path / "files"), "--csv", str(table)]
+    command += [part for name in ("id", "image", "report", "patient") for part in (f"--{name}", name)]
+    options = ["--format", "jpeg", "--max-side", "32", "--workers", "1", "--seed", "4"]
+    out = tmp_path / "out"
+    salted = [*command, *options, "--out", str(out), "--salt-file", str(tmp_path / "salt")]
+    done = CliRunner().invoke(app, salted)
+    assert done.exit_code == 0, done.output
+    dataset = PreparedDataset.open(out)
+    study = studies_in(dataset)["s2"]
+    assert study.patient_id == hashlib.sha256(b"pepper:MRN2").hexdigest()[:16]
+    assert study.views[0].image.startswith(b"\xff\xd8\xff")
+    assert study.views[0].width == 32
+    assert {"seed": 4, "max_side": 32, "image_format": "jpeg"}.items() <= dataset.info["options"].items()
+    again = CliRunner().invoke(app, salted)
+    assert (again.exit_code, "not an empty folder" in again.stderr) == (1, True)
+    for content, sentence in ((" \n", "is empty"), (None, "Cannot read --salt-file")):
+        (tmp_path / "salt").write_text(content) if content else (tmp_path / "salt").unlink()
+        bad = CliRunner().invoke(app, [*salted[:-4], "--out", str(tmp_path / "x"), *salted[-2:]])
+        assert (bad.exit_code, sentence in bad.stderr) == (1, True), bad.stderr
 
 
 class StoppedError(Exception):
@@ -350,11 +392,25 @@ def test_fewer_records_leave_no_stale_shard(release, tmp_path, monkeypatch):
         ({"split": "patient"}, r"another split \(official, now patient\)"),
     ],
 )
-def test_other_options_do_not_continue_it(release, tmp_path, changes, sentence):
+def test_other_options_do_not_continue_it(release, tmp_path, monkeypatch, changes, sentence):
+    monkeypatch.setattr(plan, "SHARD_STUDIES", 1)
     with pytest.raises(StoppedError):
         import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(3))
     with pytest.raises(UserError, match=sentence):
         import_release(release(4), tmp_path / "out", workers=0, **changes)
+
+
+def test_a_failure_before_the_first_shard_leaves_nothing(release, tmp_path):
+    def records():
+        yield from release(2).records
+        raise UserError("The table is cut off.")
+
+    with pytest.raises(UserError, match="cut off"):
+        import_release(Release("test", "1", records()), tmp_path / "out", workers=0)
+    with pytest.raises(StoppedError):
+        import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+    import_release(release(4), tmp_path / "out", max_side=32, workers=0)
 
 
 def test_two_imports_at_once(release, tmp_path):

@@ -128,6 +128,7 @@ def test_a_report_of_sections():
         ("", "I", "both", "no findings section"),
         ("F", "I", "both", ""),
         ("", "", "both", "empty report"),
+        ("", "", "none", ""),
     ],
 )
 def test_policies(findings, impression, policy, reason):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from cxreport.cli import app
 from cxreport.data.store import PreparedDataset, write_dataset
-from cxreport.data.subsets import read_ids, stratified_subset, write_subset
+from cxreport.data.subsets import read_ids, stratified_subset, train_part, write_subset
 from cxreport.errors import UserError
+from cxreport.recipe import DataOptions, Recipe
+from cxreport.training.batches import RunStudies
 
 LABELS = {f"s{i}": ["rare"] if i % 20 == 0 else ["common"] if i % 2 else [] for i in range(2000)}
 
@@ -63,6 +66,19 @@ def test_file_and_command(dataset, tmp_path):
     assert "a plain random one" in told.stderr
     with pytest.raises(UserError, match="no val split"):
         write_subset(dataset, out, fraction=0.1, seed=3, split="val")
+
+
+def test_a_recipe_learns_from_the_same_studies(dataset, tmp_path):
+    ids = write_subset(dataset, tmp_path / "ids.json", fraction=0.2, seed=5)["ids"]
+    options = DataOptions(train_share=0.2, train_share_seed=5)
+    assert train_part(dataset, options).study_ids == ids
+    assert len(ids) == 6
+    assert len(train_part(dataset, DataOptions())) == 30
+    recipe = Recipe.load("demo", ["data.train_share=0.2", "data.train_share_seed=5"])
+    both = [*dataset.split("train"), *(replace(s, split="val") for s in dataset.split("test"))]
+    other = write_dataset(both, tmp_path / "both", source="test", source_version="1", options={})
+    studies = RunStudies.of(recipe, other)
+    assert (studies.train.study_ids, studies.counts["val"]) == (ids, 10)
 
 
 def test_files_that_are_refused(dataset, tmp_path):

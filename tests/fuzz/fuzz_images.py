@@ -3,9 +3,9 @@
     python tests/fuzz/fuzz_images.py --mutants 5000 --seed 0 ../shared/data/dicom
 
 Small files made here are mutated too, unless `--only` is given. A mutant has to be read or refused with a
-sentence that holds no text of the patient, within 5 s and 1 GiB. Crashes, hangs and greed that the worker
-contained are counted as such and their bytes are kept. The same seed gives the same mutants; an interrupted
-run goes on where it was. Exits with 1 when anything but a typed refusal happened.
+sentence that holds no text of the patient, within 5 s of CPU time and 1 GiB. Crashes, hangs and greed that
+the worker contained are counted as such and their bytes are kept. The same seed gives the same mutants; an
+interrupted run goes on where it was. Exits with 1 when anything but a typed refusal happened.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,7 +69,7 @@ def run_import(release: Release, options: ImportOptions) -> None:
     """Import `release` with a progress bar, then tell what was made, left out and suspicious."""
     from cxreport.data.importing import import_release
 
-    with bars() as bar:
+    with bars() as bar, _resumable():
         dataset = import_release(
             release,
             options.out,
@@ -82,6 +84,16 @@ def run_import(release: Release, options: ImportOptions) -> None:
             progress=bar,
         )
     tell_dataset(dataset)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Tell who interrupts an import that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("The same command goes on after the last finished shard.", err=True)
+        raise
 
 
 def _salt(path: Path | None) -> str | None:

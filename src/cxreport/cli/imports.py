@@ -37,6 +37,7 @@ class Sections(StrEnum):
     findings = "findings"
     impression = "impression"
     both = "both"
+    none = "none"
 
 
 class MimicLabels(StrEnum):

@@ -106,8 +106,8 @@ def check_dataset(
     """Read every study and every image of `dataset` and judge them.
 
     `workers` is the number of processes that hash images: all cores where None, 0 for this one.
-    `progress` is called with ``studies``, those done and their number. Raises UserError when a split
-    cannot be read at all.
+    `progress` is called with the step, what of it is done and how much there is. Raises UserError when a
+    split cannot be read at all.
     """
     listed = _Listed()
     hashes: list[bytes | None] = []
@@ -123,7 +123,7 @@ def check_dataset(
     long_rare, other = _shared_texts(listed)
     rows: list[tuple[str, Level, Iterable[str]]] = [
         ("patients in several splits", "leak", _shared_patients(listed)),
-        ("near-identical images in two splits", "leak", _near_identical(dataset, listed, hashes)),
+        ("near-identical images in two splits", "leak", _near_identical(dataset, listed, hashes, progress)),
         ("long and rare reports in several splits", "leak", long_rare),
         ("study ids that come again", "fault", repeated),
         *((name, "fault", listed.faults.get(name, ())) for name in _FAULTS),
@@ -238,7 +238,10 @@ def _shared_texts(listed: _Listed) -> tuple[list[str], list[str]]:
 
 
 def _near_identical(
-    dataset: PreparedDataset, listed: _Listed, hashes: Sequence[bytes | None]
+    dataset: PreparedDataset,
+    listed: _Listed,
+    hashes: Sequence[bytes | None],
+    progress: Callable[[str, int, int], None] | None,
 ) -> Iterator[str]:
     """Pairs of images in two splits that are one picture."""
     opened = {split: dataset.split(split) for split in dataset.splits}
@@ -256,5 +259,5 @@ def _near_identical(
         own = hashes[image]
         if own is not None:
             groups[listed.splits[study]].append((image, own))
-    for one, other in same_pictures(groups, detail_of):
+    for one, other in same_pictures(groups, detail_of, progress):
         yield f"{called(one)} = {called(other)}"

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from cxreport.data.images import ImageFormat
 from cxreport.data.plan import Plan, SplitBy, make_plan
 from cxreport.data.shards import write_json
-from cxreport.data.shardstore import Progress, ShardStore
+from cxreport.data.shardstore import FINISHED, Progress, ShardStore
 from cxreport.data.sources import Release
 from cxreport.data.splits import SHARES
 from cxreport.data.store import FORMAT, PreparedDataset, check_free, explained, publish
@@ -81,7 +81,7 @@ def import_release(
     with explained(out, RESUME):
         check_free(out)
         partial.mkdir(parents=True, exist_ok=True)
-    with _locked(partial):
+    with _locked(partial), _kept_if_worth_it(partial):
         with explained(out, RESUME):
             asked = {"split": split, **by_patient, **options}
             used_salt = _begin(partial, release, asked, salt, keep_identifiers)
@@ -100,10 +100,10 @@ def import_release(
         with explained(out, RESUME):
             written = store.write_all(cores() if workers is None else workers, progress)
             if plan.split_by == "patient":
-                written = drop_twins(store, written)
+                written = drop_twins(store, written, progress)
             if not any(shard.ids for shard in written):
                 nothing = store.left_out(release.exclusions, written).summary()
-                shutil.rmtree(partial, ignore_errors=True)
+                shutil.rmtree(partial / FINISHED)
                 raise UserError(f"No study of the {release.source} release can be used: {nothing}.")
             write_json(store.folder / "dataset.json", store.finish(release, used, written))
             publish(store.folder, out)
@@ -124,6 +124,17 @@ def _locked(partial: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def _kept_if_worth_it(partial: Path) -> Iterator[None]:
+    """Remove the partial folder after a failure that came before the first finished shard."""
+    try:
+        yield
+    except BaseException:
+        if not any(partial.glob(f"{FINISHED}/*.json")):
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
 def _begin(
     partial: Path, release: Release, options: Mapping[str, Any], salt: str | None, keep_identifiers: bool
 ) -> str | None:
@@ -141,10 +152,10 @@ def _begin(
         now = json.loads(json.dumps(identity))
         for name in {**earlier, **now}:
             if earlier.get(name) != now.get(name):
+                values = "" if name == "salt" else f" ({earlier.get(name)}, now {now.get(name)})"
                 raise UserError(
-                    f"{partial} holds an unfinished import with another {name.replace('_', ' ')} "
-                    f"({earlier.get(name)}, now {now.get(name)}); use the same options to finish it, or "
-                    "delete that folder to start anew."
+                    f"{partial} holds an unfinished import with another {name.replace('_', ' ')}{values}; "
+                    "use the same options to finish it, or delete that folder to start anew."
                 )
     else:
         kept_salt.touch(mode=0o600)

@@ -3,7 +3,7 @@
 A codec that crashes, hangs or eats memory takes the worker with it, not the program. The worker gets a path
 or bytes and answers with raw grey pixels and JSON; nothing that it sends is unpickled, executed or decoded by
 a codec. It writes no file and says nothing on the terminal. Limits of memory and CPU time need POSIX; where
-they are absent (Windows) the limit of wall-clock time holds.
+they are absent (Windows) the limit of time on the clock holds.
 """
 
 from __future__ import annotations
@@ -36,10 +36,17 @@ _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one image may cost: wall-clock `seconds`, and `memory` in bytes of the worker's address space."""
+    """What one image may cost.
+
+    ``seconds`` is CPU time, so that a busy machine refuses nothing; :data:`PATIENCE` times as much may pass
+    on the clock. ``memory`` is the worker's address space in bytes.
+    """
 
     seconds: float = 15.0
     memory: int = 2**30
+
+
+PATIENCE = 3
 
 
 class IsolatedReader:
@@ -116,7 +123,7 @@ class IsolatedReader:
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            with _Deadline(worker, self.limits.seconds) as deadline:
+            with _Deadline(worker, PATIENCE * self.limits.seconds) as deadline:
                 _send(worker.stdin, request | {"bytes": len(content)}, content)
                 return _picture(_receive(worker.stdout), worker.stdout)
         except (UserError, MemoryError):
@@ -234,7 +241,7 @@ def _printable(text: str) -> str:
 
 
 def _failure(name: str, status: int, timed_out: bool, limits: Limits) -> str:
-    if timed_out or status == -getattr(signal, "SIGXCPU", 0):
+    if timed_out or status == -getattr(signal, "SIGPROF", 0):
         return f"{name} takes more than {limits.seconds:g} s to read; it is damaged or too large."
     return f"{name} makes the reader of its format crash, so it is damaged; export it again."
 
@@ -257,6 +264,7 @@ def _serve(memory: int, seconds: float) -> None:
         _allow_seconds(seconds)
         header, content = _answer(request, _exactly(requests, int(request["bytes"])))
         _send(answers, header, content)
+        _allow_seconds(0)
 
 
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -295,16 +303,9 @@ def _limit(memory: int) -> None:
 
 
 def _allow_seconds(seconds: float) -> None:
-    """CPU time for one more image: it ends a worker whose parent was killed in the middle of it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    most = int(used.ru_utime + used.ru_stime + seconds) + 2
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+    """CPU time until the worker is ended by a signal, also when its parent is gone; 0 for no end."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 if __name__ == "__main__":

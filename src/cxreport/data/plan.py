@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.rows import to_row
 from cxreport.data.sources import ImageFile, Release, StudyRecord
-from cxreport.data.splits import binding_notes, by_patient
+from cxreport.data.splits import binding_notes, by_patient, note_digest
 from cxreport.study import SPLITS, Split, Study
 
 SplitBy = Literal["official", "patient"]
@@ -141,7 +141,7 @@ def _spool(record: StudyRecord, file: IO[bytes], listed: _Listed, salt: str | No
     listed.images[name] = len(images)
     listed.patients[name] = record.patient_id
     listed.official[name] = record.split
-    listed.notes[name] = " ".join((record.report.findings, record.report.impression))
+    listed.notes[name] = note_digest(f"{record.report.findings} {record.report.impression}")
     listed.labels[name] = tuple(label for label, value in record.labels.items() if value == 1)
     file.write(line)
 

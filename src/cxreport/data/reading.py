@@ -24,8 +24,8 @@ except ImportError:
 
 WORKER_BYTES = 8 * 2**30
 """Address space of a worker; an image of the most pixels that are read needs less than half."""
-IMAGE_SECONDS = 120
-"""A worker that needs longer for one image is killed."""
+IMAGE_SECONDS = 60
+"""Processor time; a worker that needs more for one image is killed. A busy machine refuses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def died(task: ImageTask) -> ReadImage:
         None,
         "image that kills its reader",
         f"{task.image.name} crashed the process that read it, or took too much memory or more than "
-        f"{IMAGE_SECONDS} s; leave it out or export it again.",
+        f"{IMAGE_SECONDS} s of processor time; leave it out or export it again.",
     )
 
 
@@ -95,8 +95,8 @@ def _limited() -> Iterator[None]:
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, hard))
-    signal.alarm(IMAGE_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, IMAGE_SECONDS)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -16,8 +16,8 @@ SECTIONER = "mimic-cxr"
 SECTIONER_VERSION = "1"
 """Raised whenever the same text gives other sections."""
 
-SectionPolicy = Literal["any", "findings", "impression", "both"]
-"""Which sections a study must have to be taken; ``any`` asks for findings or impression."""
+SectionPolicy = Literal["any", "findings", "impression", "both", "none"]
+"""Which sections a study must have; ``any`` asks for findings or impression, ``none`` for none."""
 
 LAST_PARAGRAPH = "last_paragraph"
 
@@ -130,6 +130,8 @@ def report_of(sections: Mapping[str, str]) -> Report:
 
 def lacks(report: Report, policy: SectionPolicy) -> str:
     """Why `report` does not meet `policy`, as a reason to count; empty where it does."""
+    if policy == "none":
+        return ""
     findings, impression = bool(report.findings.strip()), bool(report.impression.strip())
     if not findings and not impression:
         return "empty report"

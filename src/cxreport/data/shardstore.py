@@ -22,6 +22,8 @@ from cxreport.data.workers import in_order
 from cxreport.study import SPLITS
 
 Progress = Callable[[str, int, int], None]
+FINISHED = "finished"
+"""Folder of the notes of finished shards in the partial folder of an import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class ShardStore:
         self, plan: Plan, partial: Path, max_side: int | None, image_format: ImageFormat, text_only: bool
     ) -> None:
         self.folder = partial / "dataset"
-        self._finished = partial / "finished"
+        self._finished = partial / FINISHED
         self.plan = plan
         self._max_side, self._image_format, self._text_only = max_side, image_format, text_only
 
@@ -207,11 +209,11 @@ class ShardStore:
         hashes.append([result.hash for result in read_images if result.hash])
         row = {**record.row, "views": [view_row(result.view) for result in read_images if result.view]}
         notes = [warning for _, result in results for warning in result.warnings]
+        metadata = json.loads(row["metadata"])
         if notes:
-            metadata = json.loads(row["metadata"])
             metadata["warnings"] = [*metadata.get("warnings", []), *notes]
             row["metadata"] = metadata_text(metadata)
-        warnings += notes
+        warnings += metadata.get("warnings", [])
         return row
 
     def arrow(self, shard: ShardPlan) -> Path:

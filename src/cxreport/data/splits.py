@@ -23,20 +23,20 @@ def sha256_of_ids(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def binding_notes(notes: Mapping[str, str]) -> dict[str, str]:
-    """Those of `notes` (study id -> text) that are long and that some other, but few, studies share.
+def note_digest(text: str) -> str:
+    """A digest of a long text, equal for texts that differ in case and blanks only; empty for a short one."""
+    words = text.lower().split()
+    return hashlib.sha256(" ".join(words).encode()).hexdigest() if len(words) >= LONG_WORDS else ""
 
-    They come as digests. Such studies belong together: their text was written once. Short or frequent
-    texts bind nothing, or the normal reports of a large release would tie it into one knot.
+
+def binding_notes(digests: Mapping[str, str]) -> dict[str, str]:
+    """Those of `digests` (study id -> :func:`note_digest`) that some other, but few, studies share.
+
+    Such studies belong together: their text was written once. Short or frequent texts bind nothing, or
+    the normal reports of a large release would tie it into one knot.
     """
-    words = {study: text.lower().split() for study, text in notes.items()}
-    digests = {
-        study: hashlib.sha256(" ".join(text).encode()).hexdigest()
-        for study, text in words.items()
-        if len(text) >= LONG_WORDS
-    }
     counts = Counter(digests.values())
-    return {study: digest for study, digest in digests.items() if 1 < counts[digest] <= RARE_STUDIES}
+    return {study: own for study, own in digests.items() if own and 1 < counts[own] <= RARE_STUDIES}
 
 
 def by_patient(

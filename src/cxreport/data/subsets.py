@@ -9,8 +9,9 @@ from typing import Any
 
 from cxreport.data.shards import write_json
 from cxreport.data.splits import sha256_of_ids, stratified_places
-from cxreport.data.store import PreparedDataset
+from cxreport.data.store import PreparedDataset, Studies
 from cxreport.errors import UserError
+from cxreport.recipe import DataOptions
 
 FORMAT = "cxreport.ids/1"
 
@@ -31,26 +32,40 @@ def stratified_subset(labels: Mapping[str, Sequence[str]], fraction: float, seed
     return [study for study in labels if study in taken]
 
 
+def train_part(dataset: PreparedDataset, options: DataOptions) -> Studies:
+    """The studies of the train split that a recipe learns from: all, or its :func:`stratified_subset`."""
+    studies = dataset.split("train")
+    if options.train_share == 1:
+        return studies
+    taken = set(stratified_subset(_shown(studies), options.train_share, options.train_share_seed))
+    return studies.select(place for place, study in enumerate(studies.study_ids) if study in taken)
+
+
 def write_subset(
     dataset: PreparedDataset, out: Path, *, fraction: float, seed: int, split: str = "train"
 ) -> dict[str, Any]:
     """Write a :func:`stratified_subset` of a split as an id file; returns what the file holds."""
-    studies = dataset.split(split)
-    shown = [tuple(name for name, value in labels.items() if value == 1) for labels in studies.labels]
-    ids = stratified_subset(dict(zip(studies.study_ids, shown, strict=True)), fraction, seed)
+    shown = _shown(dataset.split(split))
+    ids = stratified_subset(shown, fraction, seed)
     tree = {
         "format": FORMAT,
         "dataset_sha256": dataset.sha256,
         "split": split,
         "fraction": fraction,
         "seed": seed,
-        "stratified_by": "labels" if any(shown) else None,
+        "stratified_by": "labels" if any(shown.values()) else None,
         "count": len(ids),
         "sha256": sha256_of_ids(ids),
         "ids": ids,
     }
     write_json(out, tree)
     return tree
+
+
+def _shown(studies: Studies) -> dict[str, tuple[str, ...]]:
+    """Study id -> names of the labels that are present."""
+    labels = [tuple(name for name, value in own.items() if value == 1) for own in studies.labels]
+    return dict(zip(studies.study_ids, labels, strict=True))
 
 
 def read_ids(path: Path) -> list[str]:

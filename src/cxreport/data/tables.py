@@ -11,6 +11,7 @@ import difflib
 import gzip
 import io
 import json
+import textwrap
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,8 +87,13 @@ def place_of(column: str, header: Sequence[str], path: Path) -> int:
         raise UserError(f"{path} has the column {column} {header.count(column)} times; rename all but one.")
     lowered = {name.lower(): name for name in reversed(header)}
     near = difflib.get_close_matches(column.lower(), lowered, n=1, cutoff=0.4)
-    hint = f" Did you mean {lowered[near[0]]}?" if near else ""
-    raise UserError(f"{path} has no column {column}; its columns are {', '.join(header)}.{hint}")
+    hint = f" Did you mean {listed([lowered[near[0]]])}?" if near else ""
+    raise UserError(f"{path} has no column {column}; its columns are {listed(header)}.{hint}")
+
+
+def listed(header: Sequence[str]) -> str:
+    """The names of columns on one line, the end of a long list left out."""
+    return textwrap.shorten(", ".join(header), 1000, placeholder=" ...")
 
 
 def read_json(path: Path, *, keep_nan: bool = False) -> Any:
@@ -127,7 +133,19 @@ def text_of(tree: Mapping[str, Any], *names: str) -> str:
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(text, parse_constant=lambda _: None)
+    tree = json.loads(text, parse_constant=lambda _: None)
+    return _encodable(tree) if "\\ud" in text.lower() else tree
+
+
+def _encodable(tree: Any) -> Any:
+    """`tree` with every half of a surrogate pair, which no UTF-8 file can hold, turned into U+FFFD."""
+    if isinstance(tree, str):
+        return tree.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(tree, list):
+        return [_encodable(value) for value in tree]
+    if isinstance(tree, dict):
+        return {_encodable(key): _encodable(value) for key, value in tree.items()}
+    return tree
 
 
 class _Limited(io.RawIOBase):

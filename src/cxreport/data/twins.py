@@ -11,7 +11,7 @@ from cxreport.data.exclusions import Excluded
 from cxreport.data.hashing import SIDE, detail, same_pictures
 from cxreport.data.images import decode
 from cxreport.data.shards import read_row, read_rows
-from cxreport.data.shardstore import ShardStore, Written
+from cxreport.data.shardstore import Progress, ShardStore, Written
 from cxreport.study import SPLITS, View
 
 REASON = "same picture as in another split"
@@ -20,7 +20,9 @@ Place = tuple[int, int, int]
 """Number of the shard, of the study in it, of the view."""
 
 
-def drop_twins(store: ShardStore, written: Sequence[Written]) -> list[Written]:
+def drop_twins(
+    store: ShardStore, written: Sequence[Written], progress: Progress | None = None
+) -> list[Written]:
     """Leave out every study with a view that is near-identical to one of a later split.
 
     Test keeps all its studies, val those that test does not show, train the rest. A shard that loses a
@@ -39,7 +41,7 @@ def drop_twins(store: ShardStore, written: Sequence[Written]) -> list[Written]:
             for view, digest in enumerate(hashes):
                 groups[shard.split].append(((number, study, view), bytes.fromhex(digest)))
     dropped: list[dict[int, str]] = [{} for _ in shards]
-    for (shard_number, study, _), (other_number, other, _) in same_pictures(groups, detail_of):
+    for (shard_number, study, _), (other_number, other, _) in same_pictures(groups, detail_of, progress):
         split, where = shards[shard_number].split, shards[other_number].split
         own_id, other_id = written[shard_number].ids[study], written[other_number].ids[other]
         sentence = f"{own_id} shows the same picture as {other_id} of {where}; it is left out of {split}."

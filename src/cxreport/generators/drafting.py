@@ -18,6 +18,7 @@ from cxreport.data.batch import loader
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.isolation import IsolatedReader
 from cxreport.data.store import PreparedDataset
+from cxreport.data.subsets import train_part
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
@@ -211,7 +212,7 @@ def _controls(
     """The texts of every control in the order of `records`, and why one is missing."""
     texts: dict[str, list[str]] = {}
     notes: list[str] = []
-    train = dataset.split("train") if "train" in dataset.splits else None
+    train = train_part(dataset, recipe.data) if "train" in dataset.splits else None
     reports = [target_text(entry, recipe.data) for entry in train.reports] if train is not None else []
     if train is None or split == "train" or not any(reports):
         notes.append(

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cxreport.data.batch import Item, loader, usable
 from cxreport.data.store import PreparedDataset, Studies
+from cxreport.data.subsets import train_part
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.recipe import Recipe
@@ -36,7 +37,7 @@ class RunStudies:
         chosen: dict[str, Studies] = {}
         counts: dict[str, int] = {}
         for split in ("train", "val"):
-            studies = dataset.split(split)
+            studies = train_part(dataset, recipe.data) if split == "train" else dataset.split(split)
             kept, exclusions = usable(studies, recipe.data)
             if not kept:
                 raise UserError(

@@ -11,7 +11,7 @@ from cxreport.data.exclusions import Exclusions
 from cxreport.data.files import inside_or_count
 from cxreport.data.sections import SectionPolicy, lacks
 from cxreport.data.sources import ImageFile, Release, StudyRecord
-from cxreport.data.tables import Encoding, header_of, read_csv, text_of
+from cxreport.data.tables import Encoding, header_of, listed, read_csv, text_of
 from cxreport.errors import UserError
 from cxreport.study import Report
 
@@ -94,7 +94,7 @@ def _columns(file: Path, encoding: Encoding) -> dict[str, str]:
     for name, names in wanted.items():
         if name not in columns:
             raise UserError(
-                f"{file} has no column {names[0]} (or {', '.join(names[1:])}) among {', '.join(header)}."
+                f"{file} has no column {names[0]} (or {', '.join(names[1:])}) among {listed(header)}."
             )
     return columns
 

@@ -34,6 +34,7 @@ SECTIONED = "mimic_cxr_sectioned.csv"
 
 _TABLE = "mimic-cxr-2.0.0-{}.csv"
 _GET = "download MIMIC-CXR-JPG from PhysioNet and put its folder files and its tables there"
+_NUMBER = re.compile(r"[0-9]{1,12}")
 _DICOM_ID = re.compile(r"[0-9a-f]+(-[0-9a-f]+)*")
 _LARGEST_REPORT = 1 << 18
 _SECTIONS = ("findings", "impression", "last_paragraph", "comparison")
@@ -139,7 +140,7 @@ def mimic_cxr_annotation(root: Path, annotation: Path) -> Release:
             report = Report(findings=findings)
             yield StudyRecord(sample.study_id, patient, images, report, sample.split, labels, metadata=kept)
 
-    options = {"annotation": annotation.name, "report_section": "findings", "a study is": "an image"}
+    options = {"annotation": annotation.name, "report_section": "findings", "unit": "image"}
     return Release("mimic_cxr", VERSION, records(), options, left_out, warnings)
 
 
@@ -175,7 +176,7 @@ def _studies(table: Path, left_out: Exclusions) -> dict[int, _Study]:
     studies: dict[int, _Study] = {}
     for name, row in read_csv(table, ("dicom_id", "study_id", "subject_id", "split"), left_out):
         split = split_named(row["split"])
-        if not row["study_id"].isdecimal() or not row["subject_id"].isdecimal() or split is None:
+        if not _NUMBER.fullmatch(row["study_id"]) or not _NUMBER.fullmatch(row["subject_id"]) or not split:
             left_out.add(f"{name} of {table.name}", "no study, subject or split")
             continue
         if not _DICOM_ID.fullmatch(row["dicom_id"]):
@@ -193,7 +194,7 @@ def _add_labels(root: Path, labels: LabelTable, studies: dict[int, _Study], left
         return
     table = needed_file(root, *_named(labels), get=f"{_GET}, or leave the labels out with --labels none")
     for _, row in read_csv(table, ("study_id",), left_out, optional=LABELS):
-        study = studies.get(int(row["study_id"])) if row["study_id"].isdecimal() else None
+        study = studies.get(int(row["study_id"])) if _NUMBER.fullmatch(row["study_id"]) else None
         if study is not None:
             study.labels = chexpert_labels(row)
 
@@ -220,7 +221,7 @@ def _sectioned(table: Path, left_out: Exclusions) -> Iterator[tuple[int, dict[st
     key = "study" if "study" in header_of(table) else "study_id"
     for name, row in read_csv(table, (key, *_SECTIONS), left_out, optional=("indication", "history")):
         number = row.pop(key).removeprefix("s")
-        if number.isdecimal():
+        if _NUMBER.fullmatch(number):
             yield int(number), row
         else:
             left_out.add(f"{name} of {table.name}", "no study id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -136,8 +137,8 @@ def _findings(words: Iterable[str], boxes: Iterable[tuple[str, Box]]) -> tuple[F
 def _age(text: str) -> int | None:
     """Years; older tables write ``058Y``, and a few ages are beyond any life."""
     digits = text.strip().upper().removesuffix("Y")
-    age = int(digits) if digits.isdecimal() else None
-    return age if age is not None and age <= _OLDEST else None
+    age = int(digits) if re.fullmatch(r"[0-9]{1,3}", digits) else _OLDEST + 1
+    return age if age <= _OLDEST else None
 
 
 def _folders(root: Path) -> dict[str, Path]:

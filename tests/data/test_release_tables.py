@@ -78,6 +78,12 @@ def test_json_may_hold_bare_nan(tmp_path):
     assert kept["a"] != kept["a"]
 
 
+def test_json_may_hold_half_a_surrogate_pair(tmp_path):
+    (tmp_path / "a.json").write_bytes(rb'{"\udc00": ["\ud83d\ude00", "\ud800 x", "\\ud800", 1]}')
+    tree = read_json(tmp_path / "a.json")
+    assert tree == {"\ufffd": ["\U0001f600", "\ufffd x", "\\ud800", 1]}
+
+
 @pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b"1" * 5000, b'"\xff"'])
 def test_json_that_is_none(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
