@@ -21,7 +21,6 @@ def test_phantoms_are_timed_beside_a_named_peer() -> None:
     assert row["ratio"] == pytest.approx(row["peer_studies_per_second"] / row["studies_per_second"])
 
 
-<<<<<<< HEAD
 def test_image_free_baselines_are_scored_in_the_columns_of_the_benchmark(tmp_path: Path) -> None:
     reports = ["The heart is large.", "Lungs are clear. No effusion.", "Lungs are clear. No effusion."]
     tree = {
@@ -40,7 +39,8 @@ def test_image_free_baselines_are_scored_in_the_columns_of_the_benchmark(tmp_pat
     assert set(scores) == {"oracle neighbour", "most frequent report", "random report", "all normal"}
     assert scores["oracle neighbour"]["scores"]["chexpert14.rules.macro.uncertain0.f1"]["value"] == 2 / 14
     assert len(scores["random report"]["files"]) == 5
-=======
+
+
 def test_importing_and_reading_are_timed_beside_pillow(tmp_path: Path) -> None:
     script = PHANTOMS.with_name("data.py")
     small = ["--quick", "--rows", "import", "reading", "--side", "64", "--processes", "1"]
@@ -56,4 +56,3 @@ def test_importing_and_reading_are_timed_beside_pillow(tmp_path: Path) -> None:
     assert reading["png_first_epoch_ratio"] == pytest.approx(expected)
     assert "jpeg_first_epoch_ratio" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
->>>>>>> data
