@@ -312,6 +312,39 @@ def test_several_files_are_one_system_with_a_deviation(tmp_path: Path) -> None:
     assert row["ci95"][0] <= row["value"] <= row["ci95"][1]
     assert both["scores"]["unique_ratio"]["runs"] == [2 / 6, 1 / 6]
     assert both["files"] == [str(good), str(bad)]
+    short = write(tmp_path / "3.jsonl", [record(i) for i in range(4)])
+    scores = evaluate_files([good, short], Options(metrics=("rouge_l",))).scores
+    assert scores["missing_drafts"] == ["s4", "s5"]
+    assert scores["scores"]["rouge_l"]["value"] == pytest.approx((1 + 4 / 6) / 2)
+
+
+def test_runs_that_lack_a_score_still_make_a_mean(tmp_path: Path) -> None:
+    """Side accuracy needs a sided finding in the drafts; the second run has none."""
+    sided = write(tmp_path / "1.jsonl", [record(i) for i in range(6)])
+    normal = write(tmp_path / "2.jsonl", [record(i, hypothesis=NORMAL) for i in range(6)])
+    options = Options(min_positives=2, baselines=False)
+    scores = evaluate_files([sided, normal], options, other=normal).scores
+    assert "side_accuracy" in evaluate_file(sided, options)["scores"]
+    assert "side_accuracy" not in scores["scores"]
+    assert scores["scores"]["finding_f1"]["runs"] == [1.0, 0.0]
+    assert scores["comparison"]["scores"]["finding_f1"]["difference"] == 0.5
+
+
+def test_progress_counts_every_metric_of_every_system(tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    path = write(tmp_path / "p.jsonl", [record(0)])
+    options = Options(metrics=("bleu", "rouge_l"))
+    evaluate_files([path], options, progress=lambda *step: steps.append(step))
+    systems = 1 + len({"most_frequent", "shuffled_images", "all_normal"})
+    assert steps == [("scores", done, 2 * systems) for done in range(1, 2 * systems + 1)]
+
+
+def test_chinese_is_scored_by_character_and_by_its_own_rules(tmp_path: Path) -> None:
+    pair = "心影增大。\n两肺纹理清晰。\n".encode(), "心影增大。\n两肺纹理增多。\n".encode()
+    scores = text_scores(tmp_path, *pair, Options(protocol="findings.full.none.characters"))
+    assert scores["scores"]["bleu1"]["value"] == pytest.approx(10 / 12)
+    assert "chexpert14.rules_zh.macro.uncertain0.f1" in scores["scores"]
+    assert {"meteor", "chexpert.rules", "priors"} <= scores["not_computed"].keys()
 
 
 def test_files_of_different_protocols_share_no_table(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,12 +108,13 @@ def measure(
     *,
     truths: Sequence[frozenset[Item]] | None = None,
     min_positives: int = 20,
+    done: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Compute the chosen metrics on texts that the protocol has prepared.
 
     `truths` are the known findings of phantoms whose drafts are in the grammar; without them there are no
-    finding scores. Raises MetricUnavailable for a required metric that cannot be computed here, and
-    UserError for a score that no chosen metric has.
+    finding scores. `done` is called after every metric. Raises MetricUnavailable for a required metric that
+    cannot be computed here, and UserError for a score that no chosen metric has.
     """
     measured = Measured()
     words = protocol.tokenized(hypotheses), protocol.tokenized(references)
@@ -138,6 +139,7 @@ def measure(
                 if name in choice.required:
                     raise
                 measured.missing[name] = str(reason)
+        done()
     _check_all_found(choice, measured)
     return measured
 
@@ -148,13 +150,11 @@ def not_computed(metrics: Collection[str]) -> dict[str, str]:
 
 
 def mean_measured(runs: Sequence[Measured]) -> Measured:
-    """The mean of several runs of one system on the same studies."""
+    """The mean of several runs of one system on the same studies; scores that only some have are left out."""
     if len(runs) == 1:
         return runs[0]
-    tallies = []
-    for same in zip(*(run.tallies for run in runs), strict=True):
-        common = [name for name in same[0].names if all(name in tally.names for tally in same)]
-        tallies.append(mean_over([tally.only(common) for tally in same]))
+    common = set.intersection(*({name for tally in run.tallies for name in tally.names} for run in runs))
+    tallies = [mean_over(same) for same in zip(*(run.only(common) for run in runs), strict=True)]
     plain = {name: sum(run.plain[name] for run in runs) / len(runs) for name in runs[0].plain}
     return Measured(tallies, plain, runs[0].missing)
 
