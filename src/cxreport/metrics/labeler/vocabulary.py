@@ -14,7 +14,8 @@ _INTERSTITIAL = (
 )
 
 NODULAR_OPACITY = (
-    "nodular (and|hazy|left|right) [hazy|consolidation|linear|interstitial|lung|pulmonary] opacity"
+    "nodular (and|hazy|interstitial|left|right) [hazy|consolidation|linear|interstitial|lung|pulmonary] "
+    "opacity"
 )
 """Both a lesion and an opacity; "nodular opacity" alone is a lesion."""
 
@@ -156,7 +157,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "annuloplasty [ring]",
         "(spinal|posterior|anterior|internal|orthopedic|surgical) (fixation|fusion hardware|hardware)",
         "(intubated|intubation)",
-        "surgical material",
+        "(surgical material|tubing)",
         "(surgical|metallic) (device|anchor|implant)",
         "(suture|embolization) (material|line)",
         "(gastric|lap) band",
@@ -184,6 +185,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "granulomatous (disease|change|process|calcification|infection)",
         "(thyroid|chest wall|breast|axillary|abdominal|renal|adrenal|liver|hepatic|soft tissue) mass",
         "(mass effect|body mass)",
+        "(thickening|thickened)",
         "breast (prosthesis|implant)",
         "(vertebra|vertebra body|vertebra bodies|compression|endplate) collapse",
         "collapse of the (vertebra|thoracic vertebra|lumbar vertebra|vertebra body)",
