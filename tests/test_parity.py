@@ -13,7 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-ITEMS = {"r2gen": "r2gen.safetensors", "word_tokenizer": "word_tokenizer.json"}
+ITEMS = {
+    "r2gen": "r2gen.safetensors",
+    "word_tokenizer": "word_tokenizer.json",
+    "nlg_metrics": "nlg_metrics.json",
+}
 SCRIPT = Path(parity.__file__)
 
 

@@ -186,7 +186,7 @@ def test_another_sample_changes_only_what_it_must() -> None:
     for metric in (bleu, rouge_l):
         fewer, more = metric(drafts, references), metric([*drafts, "new"], [*references, "words here"])
         np.testing.assert_array_equal(more.per_sample()[:2], fewer.per_sample())
-    # CIDEr's document frequencies come from all references: samples that share n-grams with the new one change.
+    # CIDEr's document frequencies come from all references: what shares n-grams with the new sample changes.
     fewer, more = cider_d(drafts, references), cider_d([*drafts, "new"], [*references, "the heart beats"])
     assert more.per_sample()[0, 0] != pytest.approx(fewer.per_sample()[0, 0], abs=1e-3)
     assert more.per_sample()[1, 0] == pytest.approx(fewer.per_sample()[1, 0], abs=1e-12)
