@@ -236,10 +236,6 @@ class SentenceReader:
             if reading.status == "positive":
                 reading.status, reading.cue, reading.role = "uncertain", (event.start, event.end), "versus"
 
-    def _asserted(self, event: Event) -> None:
-        self._scope = None
-        self._verb = True
-
     def _neutral(self, event: Event) -> None:
         return
 
@@ -394,7 +390,7 @@ _ACTIONS: dict[str, Callable[[SentenceReader, Event], Any]] = {
     "suspicious": SentenceReader._either_side,
     "gone_after": SentenceReader._either_side,
     "versus": SentenceReader._versus,
-    "asserted": SentenceReader._asserted,
+    "asserted": SentenceReader._neutral,
     "neutral": SentenceReader._neutral,
     "change": SentenceReader._change,
     "new": SentenceReader._new,
