@@ -219,7 +219,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "open": ("(",),
     "close": (")",),
     "start": (
-        "(mass like|masslike|nodule like)",
+        "(mass like|masslike|nodule like|plate like|lead to|end plate|growth plate)",
         "(a|an|the|this|these|it|stable|unchanged|persistent|persisting|improved|improving|interval|again|"
         "chronic|decreasing|"
         "resolving|redemonstrated|unremarkable|status|old|multiple|several|few|scattered|some|overlying)",
@@ -256,11 +256,14 @@ PRIOR = frozenset(
         "prior", "previous", "previously", "again", "unchanged", "interval", "stable", "comparison",
         "compared", "since", "earlier", "worsening", "worsened", "improved", "improving",
         "improvement", "increased", "decreased", "resolved", "cleared", "persistent", "persists",
-        "persisting", "redemonstrated", "longer", "new", "history", "changed", "change", "progressed",
+        "persisting", "redemonstrated", "longer", "new", "history", "progressed",
         "progression", "removed", "removal", "resolution", "resolving",
     )
 )  # fmt: skip
 """Words that compare with an earlier exam, or tell history."""
+
+COMPARED = (frozenset(("change", "changed")), frozenset(("no", "not", "without", "interval", "significant")))
+"""A word of both together compares as well ("no change", but not "degenerative change")."""
 
 SKIPPED = frozenset(
     (

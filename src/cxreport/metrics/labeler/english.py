@@ -168,7 +168,7 @@ def read_sentence_uncached(sentence: str) -> tuple[Mention, ...]:
         if form:
             words.append(form)
             places.append(place)
-    prior = not cues.PRIOR.isdisjoint(all_words)
+    prior = not cues.PRIOR.isdisjoint(all_words) or not any(map({*all_words}.isdisjoint, cues.COMPARED))
     if len(words) <= LONGEST_SENTENCE:
         return tuple(_mentions(words, sentence, places, prior))
     cuts = range(0, len(words), LONGEST_SENTENCE)
