@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from cxreport.metrics.clinical import POSITIVE, rule_labels
 from cxreport.metrics.outside import table_rows
 from cxreport.metrics.predictions import read_reports, readable
 from cxreport.metrics.protocols import Protocol
-
-if TYPE_CHECKING:
-    from cxreport.metrics.labeler import Language
 
 ALL_NORMAL = (
     "The heart is normal in size. The mediastinal contours are normal. The lungs are clear."
@@ -38,15 +34,14 @@ def image_free(
     ``all_normal`` needs nothing; with `train_reports` (prepared, without empty ones) there are also
     ``most_frequent``, ``random_train`` and ``oracle_neighbour``.
     """
-    chinese = protocol.words == "characters"
-    normal = protocol.prepared(ALL_NORMAL_CHINESE if chinese else ALL_NORMAL)
+    language = protocol.language
+    normal = protocol.prepared(ALL_NORMAL_CHINESE if language == "zh" else ALL_NORMAL)
     drafts = {"all_normal": [normal] * len(references)}
     if train_reports is not None:
         drafts["most_frequent"] = [most_frequent(train_reports)] * len(references)
         drafts["random_train"] = random_train(train_reports, len(references), seed)
-        language: Language = "zh" if chinese else "en"
         labels, train_labels = (
-            rule_labels(texts, language) == POSITIVE for texts in (references, train_reports)
+            rule_labels(protocol.whole(texts), language) == POSITIVE for texts in (references, train_reports)
         )
         drafts["oracle_neighbour"] = oracle_neighbour(labels, train_labels, train_reports, seed)
     return drafts

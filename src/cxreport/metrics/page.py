@@ -21,7 +21,7 @@ from cxreport.metrics.tables import tables_of
 from cxreport.study import LABELS
 
 if TYPE_CHECKING:
-    from cxreport.metrics.labeler import Language, Mention
+    from cxreport.metrics.labeler import Mention
 
 SHOWN = 5
 """Studies of each kind on the page."""
@@ -97,9 +97,9 @@ def study_view(evaluation: Evaluation, place: int) -> StudyView:
     """The study at `place` of the test set, its mentions marked."""
     from cxreport.metrics.labeler import label_report
 
-    test_set = evaluation.test_set
-    texts = test_set.references[place], test_set.hypotheses[place]
-    truth, said = (label_report(text, _language(evaluation)) for text in texts)
+    test_set, protocol = evaluation.test_set, evaluation.protocol
+    texts = protocol.whole([test_set.references[place], test_set.hypotheses[place]])
+    truth, said = (label_report(text, protocol.language) for text in texts)
     differing = {label for label in LABELS if (truth.labels[label] in _SAID) != (said.labels[label] in _SAID)}
     marks = [
         (label, "missed" if truth.labels[label] in _SAID else "invented")
@@ -133,17 +133,13 @@ def pieces(text: str, mentions: Sequence[Mention], differing: set[str]) -> list[
 
 def _disputes(evaluation: Evaluation) -> list[int]:
     """For every study the number of labels that one text asserts and the other does not."""
-    test_set, language = evaluation.test_set, _language(evaluation)
+    test_set, protocol = evaluation.test_set, evaluation.protocol
     truth, said = (
-        np.isin(rule_labels(texts, language), (POSITIVE, UNCERTAIN))
+        np.isin(rule_labels(protocol.whole(texts), protocol.language), (POSITIVE, UNCERTAIN))
         for texts in (test_set.references, test_set.hypotheses)
     )
     disputes: list[int] = (truth != said).sum(axis=1).tolist()
     return disputes
-
-
-def _language(evaluation: Evaluation) -> Language:
-    return "zh" if evaluation.protocol.words == "characters" else "en"
 
 
 def _row(evaluation: Evaluation, place: int) -> Mapping[str, Any]:

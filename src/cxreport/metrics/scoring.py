@@ -22,7 +22,7 @@ DIVERSITY, FINDINGS = "diversity", "findings"
 """Groups of scores beside the registries: of the drafts among themselves, and of phantoms' known truth."""
 
 ENGLISH = frozenset({"meteor", "chexpert.rules", "sides", "priors", "contradictions"})
-"""Metrics that read English only; texts of characters are not scored with them unless by name."""
+"""Metrics that read English only; Chinese texts are not scored with them unless by name."""
 
 _DIVERSITY_NAMES = (
     *("unique_ratio", "distinct1", "distinct2", "vocabulary_coverage"),
@@ -53,7 +53,7 @@ class Choice:
         """
         if names is None:
             metrics = [name for name in _registered() if name not in ON_REQUEST]
-            if protocol.words == "characters":
+            if protocol.language == "zh":
                 metrics = [name for name in metrics if name not in ENGLISH] + ["chexpert.rules_zh"]
             jar = {"meteor"} if meteor == "jar" else set()
             return cls((*metrics, DIVERSITY, FINDINGS), None, frozenset(jar), meteor)
@@ -118,6 +118,7 @@ def measure(
     """
     measured = Measured()
     words = protocol.tokenized(hypotheses), protocol.tokenized(references)
+    whole = protocol.whole(hypotheses), protocol.whole(references)
     for name in choice.metrics:
         if name == DIVERSITY:
             _add(measured, choice, name, most_common_share(words[0]), repeated_sentences(words[0]))
@@ -132,7 +133,7 @@ def measure(
                 counts = FindingCounts.of(truths, [parse(draft) for draft in hypotheses])
                 _add(measured, choice, name, counts.tally(min_positives=min_positives))
         else:
-            texts = words if name in LANGUAGE_METRICS else (hypotheses, references)
+            texts = words if name in LANGUAGE_METRICS else whole
             try:
                 _add(measured, choice, name, choice.function(name)(*texts))
             except MetricUnavailable as reason:
