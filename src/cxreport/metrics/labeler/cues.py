@@ -5,7 +5,8 @@ from __future__ import annotations
 _SEEN = (
     "(seen|identified|noted|visualized|visualised|detected|demonstrated|appreciated|observed|evident|"
     "present|apparent"
-    "|visible|found|recognized|discernible|perceptible|shown|suggested|depicted|delineated|discerned)"
+    "|visible|found|recognized|recognizable|identifiable|detectable|appreciable|discernible|perceptible|"
+    "shown|suggested|depicted|delineated|discerned)"
 )
 _EXAM = "(study|exam|examination|radiograph|film|ct|image|imaging|x ray|xray|chest|report|scan)"
 
@@ -118,7 +119,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "(should|may|could|might|can|would) considered",
         "considered",
         "in [the] [proper|appropriate|correct|right] clinical (setting|context|scenario)",
-        "(may|might|could|can) [also] (present|have this appearance|give this appearance|responsible|seen|"
+        "(may|might|could) [also] (present|have this appearance|give this appearance|responsible|seen|"
         "contributing|"
         "contribute)",
         "(not|cannot|can not|difficult to|poorly|incompletely|suboptimally|limited|inadequately) [well|"
@@ -169,6 +170,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "(cannot|can not) (overlooked|ignored)",
     ),
     "neutral": (
+        "can (seen|appreciated|identified|noted|found)",
         "(age|chronicity) indeterminate",
         ", but not (diagnostic|specific|definitive|pathognomonic) (of|for) [,]",
         f"(not|not definitely|not clearly) {_SEEN} (on|in) [the|a] (prior|previous|earlier|old|outside|"

@@ -152,7 +152,6 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(prosthetic|mechanical|artificial|bioprosthetic) [heart|aortic|mitral] valve",
         "[aortic|mitral|tricuspid|heart|cardiac] valve (replacement|prosthesis|repair|ring|clip)",
         "(valvuloplasty|tavr|tavi)",
-        "(catheter|lead|wire|sternal wire|tube|hardware|screw|rod) fracture",
         "fracture [sternal|sternotomy] (wire|lead|catheter|hardware|screw|rod)",
         "annuloplasty [ring]",
         "(spinal|posterior|anterior|internal|orthopedic|surgical) (fixation|fusion hardware|hardware)",
@@ -212,8 +211,12 @@ TIPS: tuple[str, ...] = (
     "device|wire) tip",
     "tip of the [nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central] [venous] (tube|"
     "catheter|line|lead)",
+    "(hardware|device|lead|wire|catheter|tube|screw|rod) (complication|failure|malfunction|malposition|"
+    "displacement|fracture|discontinuity|migration|kink)",
+    "(complication|malposition|displacement|discontinuity|migration) of the (hardware|device|lead|wire|"
+    "catheter|tube)",
 )
-"""A device whose tip is out of sight is still there."""
+"""A device whose tip is out of sight, or whose failure is denied, is still there."""
 
 EXTUBATION: tuple[str, ...] = ("(extubated|extubation)",)
 """Says that a device is gone."""
