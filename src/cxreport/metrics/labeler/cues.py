@@ -176,12 +176,19 @@ CUES: dict[str, tuple[str, ...]] = {
     ),
     "new": ("new", "newly", "(develop|development|developing|superimposed|additional)"),
 }
+"""What each role does.
+
+Before findings: ``no`` denies a list, ``not`` what stands next, ``no_that`` a clause; ``gone`` says that
+it was there, ``doubt`` that it may be, ``history`` that it is not about this exam. After them:
+``absent_after`` and ``doubt_after``. On either side: ``gone_after``, ``doubtful``, ``suspicious``, ``query``;
+``versus`` doubts both sides. ``asserted`` and ``neutral`` only look like cues, ``change`` takes a denial back
+("no change in"), ``new`` keeps it ("no new"), ``former`` makes the next finding history.
+"""
 
 LIMITS: dict[str, tuple[str, ...]] = {
     "break": (
         "(but|however|although|though|yet|except|besides|while|whereas|which|who|where|when|there|with|now|"
-        "because|after|since|following|despite|nevertheless|nonetheless|otherwise|instead|until|as|then|"
-        "likely)",
+        "because|after|since|following|despite|nevertheless|nonetheless|otherwise|instead|until|as|then)",
         "(aside from|apart from|other than|due to|secondary to|status post|s / p|in addition|related to|"
         "on the other hand|resulting in|caused by|post op|in setting of|in the setting of|as well as|as "
         "seen|such as|beyond|given)",
@@ -205,6 +212,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "scattered|some|overlying)",
     ),
 }  # fmt: skip
+"""Where the reach of a cue may end. ``start`` words begin a clause of their own after a comma."""
 
 SIDES: dict[str, tuple[str, ...]] = {
     "left": ("(left|lingula|lingular|leftward|lt|l|lll|lul)",),

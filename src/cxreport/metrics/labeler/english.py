@@ -49,6 +49,7 @@ def _terms() -> Iterator[tuple[str, Term]]:
     yield "(increased|enlarging)", Term("change", "increased")
     yield "increase", Term("change", "increase")
     yield "(due to|secondary to|related to|caused by)", Term("break", "cause")
+    yield "likely", Term("break", "likely")
     for table in (cues.CUES, cues.LIMITS):
         for role, phrases in table.items():
             yield from ((phrase, Term(role)) for phrase in phrases)
