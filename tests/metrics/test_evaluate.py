@@ -107,7 +107,8 @@ def test_identical_and_empty_drafts_are_scored(tmp_path: Path) -> None:
         ('{"study_id": "a", "hypothesis": null, "reference": "x"}\n', "hypothesis must be text, not null"),
         ('{"study_id": "a", "hypothesis": "x", "reference": NaN}\n', "reference must be text, not NaN"),
         ('{"study_id": "a", "hypothesis": "\\ud800", "reference": "x"}\n', "holds half of a character"),
-        ("[" * 100_000, "line 1 is not JSON: too deep"),
+        ("[" * 100_000, "line 1 holds a number too long or lists too deep"),
+        ("1" * 5000, "line 1 holds a number too long"),
         (json.dumps(record(0, patient_id=3)), "patient_id must be text"),
         (json.dumps(record(0, facts=["F"])), "facts must map names to values"),
         (json.dumps(record(0, protocol="x.y.z")), r"Unknown protocol 'x\.y\.z'"),
@@ -407,6 +408,9 @@ def test_train_reports_make_baselines(tmp_path: Path) -> None:
     assert scores["controls"]["most_frequent"]["rouge_l"]["value"] < 0.8
     assert scores["controls"]["oracle_neighbour"]["rouge_l"]["value"] > 0.9
     assert text_scores(tmp_path, *pair, Options(baselines=False))["controls"] == {}
+    train.write_text("...\n")
+    with pytest.raises(UserError, match=r"--train-reports: no report in .* has a word"):
+        text_scores(tmp_path, *pair, options)
 
 
 def test_python_scores_two_lists_of_texts() -> None:
@@ -418,5 +422,8 @@ def test_python_scores_two_lists_of_texts() -> None:
     for bad in ({"hypotheses": ["a"], "references": []}, {"hypotheses": [], "references": []}):
         with pytest.raises(UserError, match="give one for each"):
             score(**bad)
+    for missing in (None, float("nan"), 3):
+        with pytest.raises(UserError, match=r"reference 1 is (None|nan|3) and not a text"):
+            score(["a", "b"], ["a", missing])
     with pytest.raises(UserError, match="1 patients for 2 studies"):
         score(["a", "b"], ["a", "b"], patients=["p"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from cxreport.errors import UserError
 from cxreport.generators.baselines import most_frequent, random_train
 from cxreport.metrics.clinical import POSITIVE, rule_labels
 from cxreport.metrics.outside import table_rows
-from cxreport.metrics.predictions import read_reports, readable
+from cxreport.metrics.predictions import read_json, read_reports, readable
 from cxreport.metrics.protocols import Protocol
 
 ALL_NORMAL = (
@@ -108,10 +107,7 @@ def _of_dataset(path: Path, protocol: Protocol) -> list[str]:
 def _of_annotation(path: Path) -> list[str]:
     with readable(path):
         text = path.read_text(encoding="utf-8-sig")
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--train-reports: {path} is not JSON: {error}.") from None
+    tree = read_json(text, f"--train-reports: {path}")
     train = tree.get("train") if isinstance(tree, dict) else None
     if not isinstance(train, list) or not all(
         isinstance(study, dict) and isinstance(study.get("report"), str) for study in train

@@ -86,6 +86,10 @@ def score(
         raise UserError(f"{len(hypotheses)} drafts for {len(references)} references: give one for each.")
     if patients is not None and len(patients) != len(references):
         raise UserError(f"{len(patients)} patients for {len(references)} studies: give one for each.")
+    for what, texts in (("draft", hypotheses), ("reference", references)):
+        place = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
+        if place is not None:
+            raise UserError(f"{what} {place} is {texts[place]!r:.40} and not a text; an empty one is ''.")
     names: Sequence[str | None] = patients if patients is not None else [None] * len(references)
     studies = tuple(
         Prediction(str(number), draft, truth, patient_id=patient)
@@ -243,6 +247,8 @@ def _prepared(
     if raw is None:
         return cut.protocol, None, sets
     prepared = [text for text in map(cut.protocol.prepared, raw) if text.strip()]
+    if not prepared:
+        raise UserError(f"--train-reports: no report in {options.train_reports} has a word.")
     return cut.protocol, prepared, sets
 
 
