@@ -1,14 +1,12 @@
-"""The English labeler: against human codes, against another labeler's output, and how fast it is.
+"""The English labeler against human codes and against another labeler's output.
 
     python benchmarks/labeler.py --openi NLMCXR_reports.tgz [--quick] [--json FILE] [--markdown FILE]
 
 1. Open-i: every report with findings or impression, labelled from findings and impression, against the MeSH
    codes that human coders wrote. The odd report numbers are the development half, on which the rules were
-   written; the even ones were not looked at. The report counts as positive when a code says so.
+   written; docs/labeler.md says when the even ones were read. A report is positive when a code says so.
 2. The synthetic reports inside the PyPI package ``radlabels``, with the statuses that RadGraph-XL and its
    alias list gave them. That reference is a program, not a reader. The package is not imported.
-3. Reports a second on one core, with the cache of sentences empty and filled. The peer, in the same run, is
-   plain string search: ``str.count`` of each label's one-word names, the least that any labeler must do.
 
 The default archive is the one inside the installed package ``torchxrayvision``.
 """
@@ -17,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cxreport.metrics.labeler import LABELS, label_matrix
-from cxreport.metrics.labeler.english import canonical, read_sentence
 from cxreport.metrics.statistics import bootstrap_interval
 from cxreport.phantom.openi import OpeniReport, read_reports
 
@@ -278,60 +273,6 @@ def radlabels(quick: bool) -> dict[str, Any]:
     return {"n": len(texts), "labels": rows, "macro_f1": macro}
 
 
-NAMES = (
-    "effusion",
-    "pneumothora",
-    "consolidat",
-    "opacit",
-    "atelecta",
-    "cardiomegaly",
-    "edema",
-    "pneumonia",
-    "fracture",
-)
-
-
-def speed(texts: Sequence[str], repeats: int) -> dict[str, Any]:
-    """Reports a second, best of `repeats`, beside string search in the same run."""
-
-    def fresh() -> None:
-        read_sentence.cache_clear()
-
-    def uncached() -> None:
-        for text in texts:
-            read_sentence.cache_clear()
-            label_matrix([text])
-
-    def peer() -> None:
-        for text in texts:
-            low = text.lower()
-            [low.count(name) for name in NAMES]
-
-    label_matrix(texts[:50])
-    seconds = {
-        "no_cache": min(_seconds(uncached) for _ in range(repeats)),
-        "cache_empty_at_start": min(_seconds(lambda: label_matrix(texts), fresh) for _ in range(repeats)),
-        "cache_warm": min(_seconds(lambda: label_matrix(texts)) for _ in range(repeats)),
-        "peer": min(_seconds(peer) for _ in range(repeats)),
-    }
-    rates = {name: len(texts) / value for name, value in seconds.items()}
-    return {
-        "texts": len(texts),
-        "reports_per_second": rates,
-        "ratio_to_peer": seconds["no_cache"] / seconds["peer"],
-        "peer": f"str.lower and str.count of {len(NAMES)} names",
-        "python": platform.python_version(),
-        "words_known": canonical.cache_info().currsize,
-    }
-
-
-def _seconds(work: Callable[[], Any], before: Callable[[], Any] = lambda: None) -> float:
-    before()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def disagreements(reports: Sequence[OpeniReport], policy: dict[str, str], count: int) -> list[dict[str, Any]]:
     """A fixed random sample of the held-out half's disagreements, for a reader."""
     held_out = [one for one in reports if one.number % 2 == 0]
@@ -405,31 +346,19 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--openi", type=Path, help="NLMCXR_reports.tgz")
-    parser.add_argument("--repeats", type=int, default=5, help="timings of which the best counts")
     parser.add_argument("--sample", type=int, default=0, help="print so many held-out disagreements")
-    parser.add_argument("--quick", action="store_true", help="few reports, one timing")
+    parser.add_argument("--quick", action="store_true", help="few reports")
     parser.add_argument("--json", type=Path, help="file for all numbers")
     parser.add_argument("--markdown", type=Path, help="file for the tables")
     options = parser.parse_args()
     mesh, reports = openi(options.openi, options.quick)
-    texts = [text_of(one) for one in reports]
-    result = {
-        "openi": mesh,
-        "radlabels": radlabels(options.quick),
-        "speed": speed(texts, 1 if options.quick else options.repeats),
-    }
+    result = {"openi": mesh, "radlabels": radlabels(options.quick)}
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     lines = "\n".join(markdown(result))
     if options.markdown:
         options.markdown.write_text(lines + "\n", encoding="utf-8")
     print(lines)
-    rates = result["speed"]["reports_per_second"]
-    print(
-        f"\n{rates['no_cache']:.0f} reports/s without a cache, {rates['cache_empty_at_start']:.0f} with an "
-        f"empty one, {rates['cache_warm']:.0f} with a warm one; {rates['peer']:.0f} for "
-        f"{result['speed']['peer']} (ratio {result['speed']['ratio_to_peer']:.1f})"
-    )
     for item in disagreements(reports, mesh["policy"], options.sample):
         print(json.dumps(item, ensure_ascii=False))
 

@@ -1,6 +1,6 @@
 """Speed of the metrics of words beside pycocoevalcap and METEOR's Java program, on pairs of Open-i reports.
 
-    python benchmarks/metrics.py [--quick] [--rows words,meteor,bootstrap] [--json FILE]
+    python benchmarks/metrics.py [--quick] [--rows words,meteor,bootstrap,labels] [--json FILE]
 
 3,858 pairs: a report's findings (its impression where it has none), cleaned, and those of another report
 drawn by seed. Peer and ours run in turn on the same pairs; the ratio is the peer's seconds over ours, the
@@ -31,6 +31,8 @@ from cxreport.data.text import clean
 from cxreport.errors import UserError
 from cxreport.metrics.bleu import bleu
 from cxreport.metrics.cider import cider_d
+from cxreport.metrics.labeler import label_matrix
+from cxreport.metrics.labeler.english import read_sentence
 from cxreport.metrics.meteor.jar import MeteorJar, meteor_jar
 from cxreport.metrics.meteor.resources import load_lexicon
 from cxreport.metrics.rouge import rouge_l
@@ -114,7 +116,27 @@ def bootstrap(texts: Texts, repeats: int) -> Row:
     }
 
 
-ROWS: dict[str, Callable[[Texts, int], Row]] = {"words": words, "meteor": meteor, "bootstrap": bootstrap}
+def labels(texts: Texts, repeats: int) -> Row:
+    """Reports a second of the built-in English labeler on one core; no peer runs without downloads."""
+
+    def without_cache() -> None:
+        for text in reports:
+            read_sentence.cache_clear()
+            label_matrix([text])
+
+    reports = [*texts[0], *texts[1]]
+    uncached = statistics.median(_seconds(without_cache) for _ in range(repeats))
+    label_matrix(reports)
+    cached = statistics.median(_seconds(lambda: label_matrix(reports)) for _ in range(repeats))
+    return {"reports_per_second": len(reports) / uncached, "with_a_warm_cache": len(reports) / cached}
+
+
+ROWS: dict[str, Callable[[Texts, int], Row]] = {
+    "words": words,
+    "meteor": meteor,
+    "bootstrap": bootstrap,
+    "labels": labels,
+}
 """What can be timed: a name to a function of the texts and the repeats that returns numbers by name."""
 
 

@@ -19,6 +19,16 @@ def shared() -> Path:
     return root
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is read once and kept (METEOR's word lists) lies in the cache of the tests, not of the user."""
+    cache = request.config.cache
+    assert cache is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXREPORT_CACHE", str(cache.mkdir("cxreport")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _heeds_ctrl_c() -> Iterator[None]:
     """A job started in the background of a script ignores Ctrl-C; what is tested must not."""

@@ -183,7 +183,7 @@ def test_every_option_reaches_the_scores(monkeypatch: pytest.MonkeyPatch) -> Non
 
     given: list[Any] = []
 
-    def record(paths: list[Path], options: Any, *, other: Path | None) -> Any:
+    def record(paths: list[Path], options: Any, *, other: Path | None, progress: Any) -> Any:
         given[:] = [paths, options, other]
         return evaluate.Evaluation({"protocol": "p", "n": 1, "scores": {}, "notes": []}, *[None] * 3)
 

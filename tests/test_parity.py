@@ -22,6 +22,7 @@ ITEMS = {
     "arm_finetune": "arm_finetune.safetensors",
     "qformer": "qformer.safetensors",
     "word_tokenizer": "word_tokenizer.json",
+    "nlg_metrics": "nlg_metrics.json",
 }
 SCRIPT = Path(parity.__file__)
 

@@ -107,7 +107,8 @@ def test_identical_and_empty_drafts_are_scored(tmp_path: Path) -> None:
         ('{"study_id": "a", "hypothesis": null, "reference": "x"}\n', "hypothesis must be text, not null"),
         ('{"study_id": "a", "hypothesis": "x", "reference": NaN}\n', "reference must be text, not NaN"),
         ('{"study_id": "a", "hypothesis": "\\ud800", "reference": "x"}\n', "holds half of a character"),
-        ("[" * 100_000, "line 1 is not JSON: too deep"),
+        ("[" * 100_000, "line 1 holds a number too long or lists too deep"),
+        ("1" * 5000, "line 1 holds a number too long"),
         (json.dumps(record(0, patient_id=3)), "patient_id must be text"),
         (json.dumps(record(0, facts=["F"])), "facts must map names to values"),
         (json.dumps(record(0, protocol="x.y.z")), r"Unknown protocol 'x\.y\.z'"),
@@ -312,6 +313,39 @@ def test_several_files_are_one_system_with_a_deviation(tmp_path: Path) -> None:
     assert row["ci95"][0] <= row["value"] <= row["ci95"][1]
     assert both["scores"]["unique_ratio"]["runs"] == [2 / 6, 1 / 6]
     assert both["files"] == [str(good), str(bad)]
+    short = write(tmp_path / "3.jsonl", [record(i) for i in range(4)])
+    scores = evaluate_files([good, short], Options(metrics=("rouge_l",))).scores
+    assert scores["missing_drafts"] == ["s4", "s5"]
+    assert scores["scores"]["rouge_l"]["value"] == pytest.approx((1 + 4 / 6) / 2)
+
+
+def test_runs_that_lack_a_score_still_make_a_mean(tmp_path: Path) -> None:
+    """Side accuracy needs a sided finding in the drafts; the second run has none."""
+    sided = write(tmp_path / "1.jsonl", [record(i) for i in range(6)])
+    normal = write(tmp_path / "2.jsonl", [record(i, hypothesis=NORMAL) for i in range(6)])
+    options = Options(min_positives=2, baselines=False)
+    scores = evaluate_files([sided, normal], options, other=normal).scores
+    assert "side_accuracy" in evaluate_file(sided, options)["scores"]
+    assert "side_accuracy" not in scores["scores"]
+    assert scores["scores"]["finding_f1"]["runs"] == [1.0, 0.0]
+    assert scores["comparison"]["scores"]["finding_f1"]["difference"] == 0.5
+
+
+def test_progress_counts_every_metric_of_every_system(tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    path = write(tmp_path / "p.jsonl", [record(0)])
+    options = Options(metrics=("bleu", "rouge_l"))
+    evaluate_files([path], options, progress=lambda *step: steps.append(step))
+    systems = 1 + len({"most_frequent", "shuffled_images", "all_normal"})
+    assert steps == [("scores", done, 2 * systems) for done in range(1, 2 * systems + 1)]
+
+
+def test_chinese_is_scored_by_character_and_by_its_own_rules(tmp_path: Path) -> None:
+    pair = "心影增大。\n两肺纹理清晰。\n".encode(), "心影增大。\n两肺纹理增多。\n".encode()
+    scores = text_scores(tmp_path, *pair, Options(protocol="findings.full.none.characters"))
+    assert scores["scores"]["bleu1"]["value"] == pytest.approx(10 / 12)
+    assert "chexpert14.rules_zh.macro.uncertain0.f1" in scores["scores"]
+    assert {"meteor", "chexpert.rules", "priors"} <= scores["not_computed"].keys()
 
 
 def test_files_of_different_protocols_share_no_table(tmp_path: Path) -> None:
@@ -374,6 +408,9 @@ def test_train_reports_make_baselines(tmp_path: Path) -> None:
     assert scores["controls"]["most_frequent"]["rouge_l"]["value"] < 0.8
     assert scores["controls"]["oracle_neighbour"]["rouge_l"]["value"] > 0.9
     assert text_scores(tmp_path, *pair, Options(baselines=False))["controls"] == {}
+    train.write_text("...\n")
+    with pytest.raises(UserError, match=r"--train-reports: no report in .* has a word"):
+        text_scores(tmp_path, *pair, options)
 
 
 def test_python_scores_two_lists_of_texts() -> None:
@@ -385,5 +422,8 @@ def test_python_scores_two_lists_of_texts() -> None:
     for bad in ({"hypotheses": ["a"], "references": []}, {"hypotheses": [], "references": []}):
         with pytest.raises(UserError, match="give one for each"):
             score(**bad)
+    for missing in (None, float("nan"), 3):
+        with pytest.raises(UserError, match=r"reference 1 is (None|nan|3) and not a text"):
+            score(["a", "b"], ["a", missing])
     with pytest.raises(UserError, match="1 patients for 2 studies"):
         score(["a", "b"], ["a", "b"], patients=["p"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from cxreport.metrics import LANGUAGE_METRICS, metric_function
 from cxreport.metrics.bleu import bleu
 from cxreport.metrics.cider import cider_d
+from cxreport.metrics.ngrams import count_ngrams
 from cxreport.metrics.rouge import common_subsequence_length, rouge_l
 
 SECTIONS = ("whitespace", "ptb", "ptb_raw", "double_blanks", "several_references", "single_pair")
@@ -161,3 +163,50 @@ def test_scores_do_not_depend_on_the_order_of_the_samples(references: list[str],
         metric = metric_function(name)
         shuffled = metric([hypotheses[i] for i in order], [references[i] for i in order])
         np.testing.assert_allclose(shuffled.values(), metric(hypotheses, references).values(), atol=1e-9)
+
+
+odd = st.lists(
+    st.tuples(*[st.text(alphabet="ab é中😀\u00a0.\n", max_size=12)] * 2), min_size=1, max_size=5
+).map(lambda pairs: tuple(map(list, zip(*pairs, strict=True))))
+
+
+@settings(max_examples=100, deadline=None)
+@given(odd)
+def test_odd_texts_have_finite_scores(texts: tuple[list[str], list[str]]) -> None:
+    """Empty texts, blanks of every kind, emoji, letters of other scripts; corpora of one sample too."""
+    for name in ("bleu", "rouge_l", "cider"):
+        tally = metric_function(name)(*texts)
+        assert tally.statistics.shape[0] == len(texts[0])
+        assert np.all(np.isfinite(tally.values())), name
+        assert np.all(np.isfinite(tally.per_sample())), name
+
+
+def test_another_sample_changes_only_what_it_must() -> None:
+    drafts, references = ["the heart is normal", "clear"], ["the heart is large", "clear lungs"]
+    for metric in (bleu, rouge_l):
+        fewer, more = metric(drafts, references), metric([*drafts, "new"], [*references, "words here"])
+        np.testing.assert_array_equal(more.per_sample()[:2], fewer.per_sample())
+    # CIDEr's document frequencies come from all references: what shares n-grams with the new sample changes.
+    fewer, more = cider_d(drafts, references), cider_d([*drafts, "new"], [*references, "the heart beats"])
+    assert more.per_sample()[0, 0] != pytest.approx(fewer.per_sample()[0, 0], abs=1e-3)
+    assert more.per_sample()[1, 0] == pytest.approx(fewer.per_sample()[1, 0], abs=1e-12)
+
+
+def test_a_long_report_is_scored() -> None:
+    long, short = "no pleural effusion . " * 2_500, "no pleural effusion or edema ."
+    for metric, largest in ((bleu, 1.0), (rouge_l, 1.0), (cider_d, 10.0)):
+        scores = metric([long, short, long, "x"], [short, long, long, "y"]).per_sample()[:, 0]
+        assert scores[2] == pytest.approx(largest, abs=1e-6)
+        assert np.all((scores[:2] >= 0) & (scores[:2] < largest / 2))
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts, st.integers(0, 3))
+def test_counted_ngrams_equal_counting_by_hand(texts: list[str], order: int) -> None:
+    lengths, counts = count_ngrams(texts)
+    assert lengths.tolist() == [len(text.split()) for text in texts]
+    for place, text in enumerate(texts):
+        split = text.split()
+        by_hand = Counter(tuple(split[i : i + order + 1]) for i in range(len(split) - order))
+        own = counts[order].count[counts[order].text == place]
+        assert sorted(own) == sorted(by_hand.values())

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cxreport.errors import UserError
 from cxreport.metrics.evaluate import Options, evaluate_file
@@ -91,7 +93,8 @@ def test_facts_of_a_submission(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{oops", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("[" * 100_000, "holds a number too long or lists too deep"),
+        ('{"a": ' + "1" * 5000 + "}", "holds a number too long"),
         ("[]", "one JSON object that maps every study id"),
         ('{"a": 3}', "one JSON object that maps every study id"),
         ('{"a": {"section_findings": "x"}}', "no model_prediction in any of its 1 studies"),
@@ -99,6 +102,7 @@ def test_facts_of_a_submission(tmp_path: Path) -> None:
         ('{"a": {"model_prediction": "x", "section_findings": ["y"]}}', "section_findings must be text"),
         ('{"a": {"model_prediction": "x"}, "a": {"model_prediction": "y"}}', "'a' stands twice"),
         ('{"a": {"model_prediction": "\\ud800"}}', "half of a character"),
+        ('{"\\uDFFF": {"model_prediction": "x"}}', "half of a character"),
     ],
 )
 def test_bad_submissions_are_told(tmp_path: Path, text: str, message: str) -> None:
@@ -168,3 +172,33 @@ def test_facts_are_joined_by_study(tmp_path: Path) -> None:
         add_facts(drafts, table(tmp_path / "g.csv", "study_id,sex\na,F\n"))
     with pytest.raises(UserError, match="stands already in line 2"):
         add_facts(drafts, table(tmp_path / "h.csv", "study_id,sex\na,F\na,M\n"))
+
+
+GOOD = {
+    ".jsonl": b'{"study_id": "a", "hypothesis": "clear", "reference": "clear", "facts": {"sex": "F"}}\n',
+    ".json": b'{"a": {"model_prediction": "Findings: x", "section_findings": "y", "age": 3, "ap_pa": NaN}}',
+    ".csv": b'study_id,hypothesis,reference,sex\n1,"a, b",c,F\n',
+}
+PIECES = (b'"', b"\x00", b"\xff", b"\n", b"\r", b",", b"{", b"[", b"NaN", b"null", b"1e999", b"\\ud800", b"-")
+
+
+@given(
+    ending=st.sampled_from(sorted(GOOD)),
+    place=st.integers(0, 90),
+    cut=st.integers(0, 6),
+    pieces=st.lists(st.sampled_from(PIECES), max_size=3),
+)
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_is_read_or_told(
+    tmp_path: Path, ending: str, place: int, cut: int, pieces: list[bytes]
+) -> None:
+    good = GOOD[ending]
+    path = tmp_path / f"damaged{ending}"
+    path.write_bytes(good[:place] + b"".join(pieces) + good[place + cut :])
+    try:
+        scores = evaluate_file(path, Options(metrics=("rouge_l",), by=("sex",)))
+    except UserError as error:
+        sentence = str(error)
+        assert sentence.endswith("."), sentence
+    else:
+        json.dumps(scores, allow_nan=False, ensure_ascii=False).encode("utf-8")

@@ -176,3 +176,11 @@ def test_scores_of_different_protocols_are_kept_apart() -> None:
     assert one_protocol({"a": scores("legacy-r2gen"), "b": scores("findings.words59.legacy-iu")})
     with pytest.raises(UserError, match=r"a was scored as raw but c as findings\.full\.clean"):
         one_protocol({"a": scores(RAW), "b": scores(RAW), "c": scores(DEFAULT)})
+
+
+def test_chinese_is_read_whole_however_its_characters_were_parted() -> None:
+    parted = Protocol("x", cleaner="characters")
+    assert parted.whole(["心 影 增 大 。 CT 正 常"]) == ["心影增大。 CT 正常"]
+    assert parted.language == protocol_of("findings.full.none.characters").language == "zh"
+    assert protocol_of(DEFAULT).whole(["心 影"]) == ["心 影"]
+    assert protocol_of(DEFAULT).language == "en"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cxreport.cli.common import SEEDS, AsJson, app, output
-from cxreport.terminal import print_scores
+from cxreport.terminal import bars, print_scores
 
 
 @app.command()
@@ -74,12 +74,13 @@ def evaluate(
     )
     if bool(files) == (hypotheses is not None or references is not None):
         raise typer.BadParameter("give files of drafts, or --hypotheses and --references.")
-    if files:
-        evaluation = evaluate_files(files, options, other=compare)
-    elif hypotheses is not None and references is not None:
-        evaluation = evaluate_texts(hypotheses, references, options, other=compare)
-    else:
+    if (hypotheses is None) != (references is None):
         raise typer.BadParameter("--hypotheses and --references belong together.")
+    with bars() as bar:
+        if hypotheses is not None and references is not None:
+            evaluation = evaluate_texts(hypotheses, references, options, other=compare, progress=bar)
+        else:
+            evaluation = evaluate_files(files or [], options, other=compare, progress=bar)
     text = json.dumps(evaluation.scores, indent=2, ensure_ascii=False, allow_nan=False)
     if out is not None:
         with output(out):

@@ -32,9 +32,10 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Per score: ``value``, ``other``, ``difference`` with ``ci95``, ``p``, ``p_holm`` and ``needed``.
 
-    `first` and `second` hold the same metrics of two systems on the same samples. The interval is a paired
-    bootstrap, p comes from :func:`exchange_test`, ``p_holm`` is corrected over all scores here, and
-    ``needed`` is :func:`needed_count` (None where the two do not differ).
+    `first` and `second` hold the same metrics of two systems on the same samples, with the same columns of
+    statistics (so the mean over k runs compares with the mean over k copies of one system). The interval is
+    a paired bootstrap, p comes from :func:`exchange_test`, ``p_holm`` is corrected over all scores here,
+    and ``needed`` is :func:`needed_count` (None where the two do not differ).
     """
     rows: dict[str, dict[str, Any]] = {}
     count = len(first[0].statistics) if groups is None else int(groups.max()) + 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +11,8 @@ from cxreport.errors import UserError
 from cxreport.generators.baselines import most_frequent, random_train
 from cxreport.metrics.clinical import POSITIVE, rule_labels
 from cxreport.metrics.outside import table_rows
-from cxreport.metrics.predictions import read_reports, readable
+from cxreport.metrics.predictions import read_json, read_reports, readable
 from cxreport.metrics.protocols import Protocol
-
-if TYPE_CHECKING:
-    from cxreport.metrics.labeler import Language
 
 ALL_NORMAL = (
     "The heart is normal in size. The mediastinal contours are normal. The lungs are clear."
@@ -38,15 +33,14 @@ def image_free(
     ``all_normal`` needs nothing; with `train_reports` (prepared, without empty ones) there are also
     ``most_frequent``, ``random_train`` and ``oracle_neighbour``.
     """
-    chinese = protocol.words == "characters"
-    normal = protocol.prepared(ALL_NORMAL_CHINESE if chinese else ALL_NORMAL)
+    language = protocol.language
+    normal = protocol.prepared(ALL_NORMAL_CHINESE if language == "zh" else ALL_NORMAL)
     drafts = {"all_normal": [normal] * len(references)}
     if train_reports is not None:
         drafts["most_frequent"] = [most_frequent(train_reports)] * len(references)
         drafts["random_train"] = random_train(train_reports, len(references), seed)
-        language: Language = "zh" if chinese else "en"
         labels, train_labels = (
-            rule_labels(texts, language) == POSITIVE for texts in (references, train_reports)
+            rule_labels(protocol.whole(texts), language) == POSITIVE for texts in (references, train_reports)
         )
         drafts["oracle_neighbour"] = oracle_neighbour(labels, train_labels, train_reports, seed)
     return drafts
@@ -113,10 +107,7 @@ def _of_dataset(path: Path, protocol: Protocol) -> list[str]:
 def _of_annotation(path: Path) -> list[str]:
     with readable(path):
         text = path.read_text(encoding="utf-8-sig")
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--train-reports: {path} is not JSON: {error}.") from None
+    tree = read_json(text, f"--train-reports: {path}")
     train = tree.get("train") if isinstance(tree, dict) else None
     if not isinstance(train, list) or not all(
         isinstance(study, dict) and isinstance(study.get("report"), str) for study in train

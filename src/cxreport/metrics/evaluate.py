@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from cxreport.metrics.outside import add_facts, read_any
 from cxreport.metrics.predictions import Prediction, Predictions, read_text_pair
 from cxreport.metrics.protocols import DEFAULT, Protocol, ReferenceCutter, one_protocol, protocol_of
 from cxreport.metrics.scoring import FINDINGS, Choice, Measured, mean_measured, measure, not_computed
-from cxreport.metrics.settings import HEADLINE, is_single_label, settings_of
+from cxreport.metrics.settings import is_headline, is_single_label, notes_of, settings_of
+from cxreport.metrics.statistics import Tally
 from cxreport.metrics.subgroups import subgroup_scores
-from cxreport.metrics.testset import TestSet, aligned, prepare, resolved_protocol
+from cxreport.metrics.testset import TestSet, aligned, counts_of, prepare, resolved_protocol
 from cxreport.phantom.parser import parse
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a step, how much of it is done, and how much there is."""
 
 DEFAULT_SEED = 9223
 MIN_POSITIVES = 20
@@ -82,6 +86,10 @@ def score(
         raise UserError(f"{len(hypotheses)} drafts for {len(references)} references: give one for each.")
     if patients is not None and len(patients) != len(references):
         raise UserError(f"{len(patients)} patients for {len(references)} studies: give one for each.")
+    for what, texts in (("draft", hypotheses), ("reference", references)):
+        place = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
+        if place is not None:
+            raise UserError(f"{what} {place} is {texts[place]!r:.40} and not a text; an empty one is ''.")
     names: Sequence[str | None] = patients if patients is not None else [None] * len(references)
     studies = tuple(
         Prediction(str(number), draft, truth, patient_id=patient)
@@ -100,7 +108,11 @@ def evaluate_file(path: Path, options: Options = _DEFAULTS) -> dict[str, Any]:
 
 
 def evaluate_files(
-    paths: Sequence[Path], options: Options = _DEFAULTS, *, other: Path | None = None
+    paths: Sequence[Path],
+    options: Options = _DEFAULTS,
+    *,
+    other: Path | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Score one system's drafts: of one file, or of several files from training with several seeds.
 
@@ -113,11 +125,16 @@ def evaluate_files(
     """
     guess = protocol_of(options.protocol or DEFAULT)
     second = read_any(other, guess) if other else None
-    return _evaluate([read_any(path, guess) for path in paths], second, options)
+    return _evaluate([read_any(path, guess) for path in paths], second, options, progress)
 
 
 def evaluate_texts(
-    hypotheses: Path, references: Path, options: Options = _DEFAULTS, *, other: Path | None = None
+    hypotheses: Path,
+    references: Path,
+    options: Options = _DEFAULTS,
+    *,
+    other: Path | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Score two text files, one report a line, line by line; `other` has the drafts of a second system.
 
@@ -125,65 +142,89 @@ def evaluate_texts(
     different length.
     """
     second = read_text_pair(other, references) if other else None
-    return _evaluate([read_text_pair(hypotheses, references)], second, options)
+    return _evaluate([read_text_pair(hypotheses, references)], second, options, progress)
 
 
-def _evaluate(runs: Sequence[Predictions], other: Predictions | None, options: Options) -> Evaluation:
-    loaded = [*runs, other] if other else [*runs]
-    if options.facts:
-        loaded = [add_facts(predictions, options.facts) for predictions in loaded]
-    protocol, train, sets = _prepared(loaded, options)
-    first, groups, count = sets[0], sets[0].groups, len(sets[0].study_ids)
-    choice = Choice.of(options.metrics, protocol, meteor=options.meteor)
+class _Scorer:
+    """Measures drafts against the references of one test set, and tells how far it is."""
 
-    def measured(drafts: Sequence[str]) -> Measured:
+    def __init__(
+        self,
+        test_set: TestSet,
+        choice: Choice,
+        protocol: Protocol,
+        options: Options,
+        bar: Progress,
+        systems: int,
+    ) -> None:
+        self._test_set, self._choice, self._protocol, self._options = test_set, choice, protocol, options
+        self._groups = test_set.groups
+        self._bar, self._done, self._total = bar, 0, systems * len(choice.metrics)
+
+    def measured(self, drafts: Sequence[str]) -> Measured:
+        """The chosen metrics of `drafts`."""
         return measure(
             drafts,
-            first.references,
-            choice,
-            protocol,
-            truths=first.truths,
-            min_positives=options.min_positives,
+            self._test_set.references,
+            self._choice,
+            self._protocol,
+            truths=self._test_set.truths,
+            min_positives=self._options.min_positives,
+            done=self._step,
         )
 
-    systems = [measured(one.hypotheses) for one in sets]
-    own, second = systems[: len(runs)], systems[len(runs) :]
+    def scores(self, measured: Measured) -> dict[str, dict[str, Any]]:
+        """Values and intervals."""
+        count = len(self._test_set.study_ids)
+        return measured.scores(seed=self._options.seed, groups=self._groups, count=count)
+
+    def control_scores(self, drafts: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The scores of a control, without those of single labels that nobody asked for."""
+        asked = self._choice.scores or ()
+        rows = self.scores(self.measured(drafts))
+        return {name: row for name, row in rows.items() if not is_single_label(name) or name in asked}
+
+    def _step(self) -> None:
+        self._done += 1
+        self._bar("scores", self._done, self._total)
+
+
+def _evaluate(
+    runs: Sequence[Predictions], other: Predictions | None, options: Options, progress: Progress | None = None
+) -> Evaluation:
+    protocol, train, sets = _prepared([*runs, other] if other else runs, options)
+    first = sets[0]
+    choice = Choice.of(options.metrics, protocol, meteor=options.meteor)
+    controls = _controls(first, protocol, train, options)
+    scorer = _Scorer(first, choice, protocol, options, progress or _no_progress, len(sets) + len(controls))
+    own = [scorer.measured(one.hypotheses) for one in sets[: len(runs)]]
     mean = mean_measured(own)
     scores: dict[str, Any] = {
         "protocol": protocol.name,
         "protocol_settings": protocol.settings,
         "files": [one.source for one in sets[: len(runs)]],
-        "n": count,
-        **first.counts(),
+        "n": len(first.study_ids),
+        **counts_of(sets[: len(runs)]),
         "seed": options.seed,
-        "scores": mean.scores(seed=options.seed, groups=groups, count=count),
+        "scores": scorer.scores(mean),
     }
     if len(runs) > 1:
         _add_deviations(scores["scores"], own)
-    controls = _controls(first, protocol, train, options)
-    scores["controls"] = {
-        name: {
-            key: row
-            for key, row in measured(texts).scores(seed=options.seed, groups=groups, count=count).items()
-            if not is_single_label(key) or key in (choice.scores or ())
-        }
-        for name, texts in controls.items()
-    }
+    scores["controls"] = {name: scorer.control_scores(drafts) for name, drafts in controls.items()}
     if first.truths is not None and FINDINGS in choice.metrics:
         counts = FindingCounts.of(first.truths, [parse(draft) for draft in first.hypotheses])
         scores["findings"] = counts.tables(min_positives=options.min_positives)
     names = _compared_names(mean, options)
     if options.by:
-        tallies = mean.only(names)
-        scores["subgroups"] = {
-            fact: subgroup_scores(tallies, first.facts, fact, seed=options.seed, groups=groups)
-            for fact in options.by
-        }
-    if second:
-        scores["comparison"] = _comparison(mean, second[0], names, sets, options)
+        scores["subgroups"] = _subgroups(mean.only(names), first, options)
+    if other:
+        second = mean_measured([scorer.measured(sets[-1].hypotheses)] * len(runs))  # exchanged with every run
+        scores["comparison"] = _comparison(mean, second, names, sets, options)
     scores["not_computed"] = {} if options.metrics else not_computed(choice.metrics)
-    scores["settings"] = settings_of(scores["scores"], by_patient=groups is not None, meteor=options.meteor)
-    scores["notes"] = _notes(scores)
+    scores["settings"] = settings_of(
+        scores["scores"], by_patient=first.patients is not None, meteor=options.meteor
+    )
+    scores["notes"] = notes_of(scores)
     return Evaluation(scores, first, own[0], protocol)
 
 
@@ -191,6 +232,8 @@ def _prepared(
     loaded: Sequence[Predictions], options: Options
 ) -> tuple[Protocol, list[str] | None, list[TestSet]]:
     """The one protocol of all files, the prepared train reports, and the aligned test sets."""
+    if options.facts:
+        loaded = [add_facts(predictions, options.facts) for predictions in loaded]
     protocols = [resolved_protocol(options.protocol, predictions, DEFAULT) for predictions in loaded]
     one_protocol(
         {
@@ -204,6 +247,8 @@ def _prepared(
     if raw is None:
         return cut.protocol, None, sets
     prepared = [text for text in map(cut.protocol.prepared, raw) if text.strip()]
+    if not prepared:
+        raise UserError(f"--train-reports: no report in {options.train_reports} has a word.")
     return cut.protocol, prepared, sets
 
 
@@ -238,8 +283,15 @@ def _compared_names(measured: Measured, options: Options) -> list[str]:
     """The scores that subgroups and comparisons are about: those asked for, else the headline."""
     names = [name for tally in measured.tallies for name in tally.names]
     if options.metrics is None:
-        return [name for name in names if name in HEADLINE]
+        return [name for name in names if is_headline(name)]
     return [name for name in names if not is_single_label(name) or name in options.metrics]
+
+
+def _subgroups(tallies: Sequence[Tally], test_set: TestSet, options: Options) -> dict[str, Any]:
+    return {
+        fact: subgroup_scores(tallies, test_set.facts, fact, seed=options.seed, groups=test_set.groups)
+        for fact in options.by
+    }
 
 
 def _comparison(
@@ -262,33 +314,5 @@ def _comparison(
     }
 
 
-def _notes(scores: dict[str, Any]) -> list[str]:
-    """What a reader should know of the numbers, in sentences."""
-    notes = []
-    if scores["n"] == 1:
-        notes.append("One study: CIDEr is 0 by definition (every idf is log 1), and intervals have no width.")
-    excluded = sum(map(len, scores["excluded"].values()))
-    if excluded:
-        notes.append(f"{excluded} studies without a reference report were left out.")
-    for label, missing in (
-        ("", scores["missing_drafts"]),
-        (
-            f" of {scores['comparison']['with']}" if "comparison" in scores else "",
-            scores.get("comparison", {}).get("missing_drafts", []),
-        ),
-    ):
-        if missing:
-            notes.append(f"{len(missing)} studies without a draft{label} were scored as empty drafts.")
-    findings = scores.get("findings")
-    if findings and not findings["kinds_counted"]:
-        notes.append(
-            f"No kind of finding has {findings['min_positives']} true items, so there are no macro averages."
-        )
-    notes += [f"{name}: {row['reason']}" for name, row in scores["scores"].items() if "reason" in row]
-    for fact, table in scores.get("subgroups", {}).items():
-        notes += [
-            f"{fact} {value}: {size} are too few to score." for value, size in table["too_small"].items()
-        ]
-    if scores["not_computed"]:
-        notes.append(f"Not computed, ask for them with --metrics: {', '.join(scores['not_computed'])}.")
-    return notes
+def _no_progress(step: str, done: int, total: int) -> None:
+    """Nobody watches."""

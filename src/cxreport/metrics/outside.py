@@ -15,10 +15,10 @@ from cxreport.metrics.predictions import (
     Prediction,
     Predictions,
     UniqueIds,
+    read_json,
     read_predictions,
     readable,
     text_facts,
-    whole_text,
 )
 from cxreport.metrics.protocols import Protocol, split_headings
 
@@ -61,11 +61,7 @@ def read_rexrank(path: Path, protocol: Protocol) -> Predictions:
     """
     with readable(path):
         text = path.read_text(encoding="utf-8-sig")
-    try:
-        tree = json.loads(text, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it is too deep"
-        raise UserError(f"{path} is not JSON: {reason}.") from None
+    tree = read_json(text, str(path))
     if not isinstance(tree, dict) or not all(isinstance(record, dict) for record in tree.values()):
         raise UserError(f"{path} must hold one JSON object that maps every study id to an object.")
     if not any(_optional_text(record, "model_prediction", path) for record in tree.values()):
@@ -164,15 +160,6 @@ def _other_columns(row: dict[str, str], *known: str) -> dict[str, str]:
     return text_facts({key: value for key, value in row.items() if key not in (*known, *_ID_COLUMNS)})
 
 
-def _unique_keys(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise UserError(f"{path}: {twice!r} stands twice in one object; keep one.")
-    return found
-
-
 def _rexrank_study(study_id: str, record: dict[str, Any], protocol: Protocol, path: Path) -> Prediction:
     sections = {
         name: _optional_text(record, f"section_{name}", path) or "" for name in ("findings", "impression")
@@ -220,4 +207,4 @@ def _optional_text(record: dict[str, Any], key: str, path: Path) -> str | None:
         return None
     if not isinstance(value, str):
         raise UserError(f"{path}: {key} must be text, NaN or null, not {json.dumps(value)[:40]}.")
-    return whole_text(value, f"{path}: {key}") if value.strip() else None
+    return value if value.strip() else None

@@ -11,20 +11,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxreport import __version__
+import numpy as np
+
+from cxreport import DISCLAIMER, __version__
+from cxreport.metrics.clinical import POSITIVE, UNCERTAIN, rule_labels
 from cxreport.metrics.evaluate import Evaluation
 from cxreport.metrics.per_sample import sample_rows
 from cxreport.metrics.tables import tables_of
 from cxreport.study import LABELS
 
 if TYPE_CHECKING:
-    from cxreport.metrics.labeler import Language, Mention
+    from cxreport.metrics.labeler import Mention
 
 SHOWN = 5
 """Studies of each kind on the page."""
 
-RANKED_BY = ("chexpert14.rules.example.uncertain0.f1", "rouge_l", "bleu1", "meteor", "cider")
-"""Studies are ranked by the first of these that was computed, then by the next."""
+RANKED_BY = ("rouge_l", "bleu1", "meteor", "cider")
+"""Studies with equally many labels in dispute are ranked by the first of these that was computed."""
 
 _SAID = ("positive", "uncertain")
 
@@ -61,6 +64,7 @@ def write_study_page(evaluation: Evaluation, out: Path) -> None:
     ranking, chosen = ranked_studies(evaluation)
     html = environment.from_string(source).render(
         version=__version__,
+        disclaimer=DISCLAIMER,
         scores=evaluation.scores,
         tables=tables_of(evaluation.scores),
         ranking=ranking,
@@ -70,23 +74,22 @@ def write_study_page(evaluation: Evaluation, out: Path) -> None:
     out.write_text(html, encoding="utf-8")
 
 
-def ranked_studies(
-    evaluation: Evaluation, shown: int = SHOWN
-) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """The scores that studies are ranked by, and the places of the worst, median and best studies.
+def ranked_studies(evaluation: Evaluation, shown: int = SHOWN) -> tuple[str, list[tuple[str, list[int]]]]:
+    """What studies are ranked by, and the places of the worst, median and best of them.
 
-    No study stands in two groups; without a score that ranks there are none.
+    First come studies in which report and draft disagree about the most labels. No study stands twice.
     """
     rows = list(sample_rows(evaluation))
-    ranking = [name for name in RANKED_BY if name in rows[0]]
-    if not ranking:
-        return [], []
-    order = sorted(range(len(rows)), key=lambda place: [rows[place][name] for name in ranking])
+    name = next((name for name in RANKED_BY if name in rows[0]), None)
+    disputes = _disputes(evaluation)
+    order = sorted(range(len(rows)), key=lambda place: (-disputes[place], rows[place][name] if name else 0))
     shown = min(shown, -(-len(order) // 3))
     worst, rest = order[:shown], order[shown:]
-    best, middle = rest[len(rest) - shown :][::-1] if shown else [], rest[: max(len(rest) - shown, 0)]
+    split = max(len(rest) - shown, 0)
+    middle, best = rest[:split], rest[split:][::-1]
     start = max((len(middle) - shown) // 2, 0)
     groups = [("Worst", worst), ("Median", middle[start : start + shown]), ("Best", best)]
+    ranking = "the number of findings in dispute" + (f", then {name}" if name else "")
     return ranking, [(title, places) for title, places in groups if places]
 
 
@@ -94,10 +97,9 @@ def study_view(evaluation: Evaluation, place: int) -> StudyView:
     """The study at `place` of the test set, its mentions marked."""
     from cxreport.metrics.labeler import label_report
 
-    test_set = evaluation.test_set
-    language: Language = "zh" if evaluation.protocol.words == "characters" else "en"
-    texts = test_set.references[place], test_set.hypotheses[place]
-    truth, said = (label_report(text, language) for text in texts)
+    test_set, protocol = evaluation.test_set, evaluation.protocol
+    texts = protocol.whole([test_set.references[place], test_set.hypotheses[place]])
+    truth, said = (label_report(text, protocol.language) for text in texts)
     differing = {label for label in LABELS if (truth.labels[label] in _SAID) != (said.labels[label] in _SAID)}
     marks = [
         (label, "missed" if truth.labels[label] in _SAID else "invented")
@@ -127,6 +129,17 @@ def pieces(text: str, mentions: Sequence[Mention], differing: set[str]) -> list[
         found.append(Piece(text[mention.start : mention.end], mention.label, mention.status, differs))
         end = mention.end
     return [*found, Piece(text[end:])] if end < len(text) else found
+
+
+def _disputes(evaluation: Evaluation) -> list[int]:
+    """For every study the number of labels that one text asserts and the other does not."""
+    test_set, protocol = evaluation.test_set, evaluation.protocol
+    truth, said = (
+        np.isin(rule_labels(protocol.whole(texts), protocol.language), (POSITIVE, UNCERTAIN))
+        for texts in (test_set.references, test_set.hypotheses)
+    )
+    disputes: list[int] = (truth != said).sum(axis=1).tolist()
+    return disputes
 
 
 def _row(evaluation: Evaluation, place: int) -> Mapping[str, Any]:

@@ -142,15 +142,32 @@ class UniqueIds:
             )
 
 
-def whole_text(text: str, what: str) -> str:
-    """`text` itself; UserError for half a surrogate pair, which no file in UTF-8 can hold."""
+def read_json(text: str, where: str) -> Any:
+    """The JSON value of `text`; UserError, beginning with `where`, for what cannot be scored or written.
+
+    That is no JSON, a number too long or lists too deep to read, or half of a surrogate pair, which no file
+    in UTF-8 can hold. Bare ``NaN`` is read as Python's nan.
+    """
     try:
-        text.encode("utf-8")
+        tree = json.loads(text, object_pairs_hook=lambda pairs: _unique_keys(pairs, where))
+        if "\\ud" in text.lower():
+            json.dumps(tree, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON: {error.msg} at character {error.pos + 1}.") from None
     except UnicodeEncodeError:
-        raise UserError(
-            f"{what} holds half of a character (a lone surrogate); write the file anew."
-        ) from None
-    return text
+        raise UserError(f"{where} holds half of a character (a lone surrogate); write it anew.") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{where} holds a number too long or lists too deep to read.") from None
+    return tree
+
+
+def _unique_keys(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"{where}: {twice!r} stands twice in one object; keep one.")
+    return found
 
 
 def text_facts(record: Mapping[str, Any]) -> dict[str, str]:
@@ -160,11 +177,7 @@ def text_facts(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parse(line: str, where: str) -> tuple[Prediction, str]:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, ValueError) else "too deep"
-        raise UserError(f"{where} is not JSON: {reason}.") from None
+    record = read_json(line, where)
     if not isinstance(record, dict):
         raise UserError(f"{where} must hold a JSON object with study_id, hypothesis and reference.")
     study_id, hypothesis, reference = (
@@ -197,7 +210,7 @@ def _text(record: dict[str, Any], key: str, where: str) -> str:
         raise UserError(f"{where} has no {key!r}; every line needs study_id, hypothesis and reference.")
     if not isinstance(record[key], str):
         raise UserError(f"{where}: {key} must be text, not {json.dumps(record[key])[:40]}.")
-    return whole_text(record[key], f"{where}: {key}")
+    return str(record[key])
 
 
 def _truth(value: object, where: str) -> frozenset[Item] | None:

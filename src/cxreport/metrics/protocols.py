@@ -16,9 +16,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxreport.errors import UserError
+
+if TYPE_CHECKING:
+    from cxreport.metrics.labeler import Language
 
 RAW = "raw"
 """The protocol of texts that nobody cleans: whitespace words, full references, as given."""
@@ -30,6 +33,9 @@ WORDS = {"whitespace": "blanks", "ptb": "the Penn Treebank rules", "characters":
 """Names of tokenizers of :data:`cxreport.metrics.tokenize.TOKENIZERS`, and what separates their words."""
 
 _NO_CLEANER = "none"
+_CHARACTERS = "characters"
+"""The name of the cleaner that parts Chinese characters by blanks, and of the words that are characters."""
+_BETWEEN_CHARACTERS = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\s+(?=[\u3000-\u9fff\uff00-\uffef])")
 _CUT = re.compile(r"full|(words|subwords)([1-9]\d{0,4})")
 _HEADING = re.compile(r"\b(findings|impression)\s*:", re.IGNORECASE)
 _R2GEN_RARE = {"legacy-iu": 3, "legacy-mimic": 10}
@@ -82,6 +88,17 @@ class Protocol:
         if not text.strip():
             return ""
         return " ".join(_cleaner(self.cleaner, self.name)(text).split())
+
+    @property
+    def language(self) -> Language:
+        """``zh`` where words are characters, else ``en``: what the built-in rules read the texts as."""
+        return "zh" if _CHARACTERS in (self.words, self.cleaner) else "en"
+
+    def whole(self, texts: Iterable[str]) -> list[str]:
+        """Prepared texts as a reader sees them: blanks that a cleaner put between Chinese characters go."""
+        if self.cleaner != _CHARACTERS:
+            return list(texts)
+        return [_BETWEEN_CHARACTERS.sub("", text) for text in texts]
 
     def tokenized(self, texts: Iterable[str]) -> list[str]:
         """Every prepared text as words joined by single blanks; whitespace words leave it as it is."""

@@ -125,7 +125,7 @@ _RULES = tuple(
 """Where a rule has a group, the token is the group and the rest is what must follow it."""
 
 _CROSSES_BLANKS = re.compile(
-    r"<|[0-9)][ \u00a0][0-9]|\. \.|\b[A-Za-z]\. [A-Z]|(?i:art|ca|fig|nos?|op|pp|prop)\. [0-9]"
+    r"<|[0-9)][ \u00a0][0-9]|\. \.|\b[A-Za-z]\. +[A-Z]|(?i:art|ca|fig|nos?|op|pp|prop)\. [0-9]"
 )
 _CHUNKS = re.compile("[^ \\t\\n\\x0b\\f\\r\u00a0\u2000-\u200a\u3000]+")
 _CHANGED = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ DIVERSITY, FINDINGS = "diversity", "findings"
 """Groups of scores beside the registries: of the drafts among themselves, and of phantoms' known truth."""
 
 ENGLISH = frozenset({"meteor", "chexpert.rules", "sides", "priors", "contradictions"})
-"""Metrics that read English only; texts of characters are not scored with them unless by name."""
+"""Metrics that read English only; Chinese texts are not scored with them unless by name."""
 
 _DIVERSITY_NAMES = (
     *("unique_ratio", "distinct1", "distinct2", "vocabulary_coverage"),
@@ -53,7 +53,7 @@ class Choice:
         """
         if names is None:
             metrics = [name for name in _registered() if name not in ON_REQUEST]
-            if protocol.words == "characters":
+            if protocol.language == "zh":
                 metrics = [name for name in metrics if name not in ENGLISH] + ["chexpert.rules_zh"]
             jar = {"meteor"} if meteor == "jar" else set()
             return cls((*metrics, DIVERSITY, FINDINGS), None, frozenset(jar), meteor)
@@ -108,15 +108,17 @@ def measure(
     *,
     truths: Sequence[frozenset[Item]] | None = None,
     min_positives: int = 20,
+    done: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Compute the chosen metrics on texts that the protocol has prepared.
 
     `truths` are the known findings of phantoms whose drafts are in the grammar; without them there are no
-    finding scores. Raises MetricUnavailable for a required metric that cannot be computed here, and
-    UserError for a score that no chosen metric has.
+    finding scores. `done` is called after every metric. Raises MetricUnavailable for a required metric that
+    cannot be computed here, and UserError for a score that no chosen metric has.
     """
     measured = Measured()
     words = protocol.tokenized(hypotheses), protocol.tokenized(references)
+    whole = protocol.whole(hypotheses), protocol.whole(references)
     for name in choice.metrics:
         if name == DIVERSITY:
             _add(measured, choice, name, most_common_share(words[0]), repeated_sentences(words[0]))
@@ -131,13 +133,14 @@ def measure(
                 counts = FindingCounts.of(truths, [parse(draft) for draft in hypotheses])
                 _add(measured, choice, name, counts.tally(min_positives=min_positives))
         else:
-            texts = words if name in LANGUAGE_METRICS else (hypotheses, references)
+            texts = words if name in LANGUAGE_METRICS else whole
             try:
                 _add(measured, choice, name, choice.function(name)(*texts))
             except MetricUnavailable as reason:
                 if name in choice.required:
                     raise
                 measured.missing[name] = str(reason)
+        done()
     _check_all_found(choice, measured)
     return measured
 
@@ -148,13 +151,11 @@ def not_computed(metrics: Collection[str]) -> dict[str, str]:
 
 
 def mean_measured(runs: Sequence[Measured]) -> Measured:
-    """The mean of several runs of one system on the same studies."""
+    """The mean of several runs of one system on the same studies; scores that only some have are left out."""
     if len(runs) == 1:
         return runs[0]
-    tallies = []
-    for same in zip(*(run.tallies for run in runs), strict=True):
-        common = [name for name in same[0].names if all(name in tally.names for tally in same)]
-        tallies.append(mean_over([tally.only(common) for tally in same]))
+    common = set.intersection(*({name for tally in run.tallies for name in tally.names} for run in runs))
+    tallies = [mean_over(same) for same in zip(*(run.only(common) for run in runs), strict=True)]
     plain = {name: sum(run.plain[name] for run in runs) / len(runs) for name in runs[0].plain}
     return Measured(tallies, plain, runs[0].missing)
 

@@ -6,7 +6,7 @@ the gap between two subgroups, the mean over seeds. So one bootstrap serves them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 RESAMPLES = 1000
 """Bootstrap resamples behind every interval."""
 
-_BLOCK = 4_000_000
+_BLOCK = 1_000_000
 """Most sample weights that are held at once."""
 
 
@@ -121,25 +121,30 @@ def resampled_scores(
     if not tallies:
         return []
     joined = np.concatenate([tally.statistics for tally in tallies], axis=1)
-    sums = resampled_sums(group_sums(joined, groups), seed=seed, resamples=resamples)
-    ends = np.cumsum([tally.statistics.shape[1] for tally in tallies])
-    parts = np.split(sums, ends[:-1], axis=1)
-    return [tally.aggregate(part) for tally, part in zip(tallies, parts, strict=True)]
+    ends = np.cumsum([tally.statistics.shape[1] for tally in tallies])[:-1]
+    blocks_of: list[list[np.ndarray]] = [[] for _ in tallies]
+    for sums in _sum_blocks(group_sums(joined, groups), seed, resamples):
+        for tally, part, scores in zip(tallies, np.split(sums, ends, axis=1), blocks_of, strict=True):
+            scores.append(tally.aggregate(part))
+    return [np.concatenate(scores) for scores in blocks_of]
 
 
 def resampled_sums(statistics: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Sums (R, K) of `statistics` (N, K) over R resamples of N rows with replacement."""
+    return np.concatenate(list(_sum_blocks(statistics, seed, resamples)))
+
+
+def _sum_blocks(statistics: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """The sums of :func:`resampled_sums`, some resamples at a time."""
     count = len(statistics)
     if count == 0:
         raise ValueError("no samples to resample")
     generator = np.random.default_rng(seed)
-    sums = np.empty((resamples, statistics.shape[1]))
-    for start, rows in blocks(resamples, count):
+    for _, rows in blocks(resamples, count):
         drawn = generator.integers(count, size=(rows, count))
         drawn += np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        sums[start : start + rows] = weights.astype(np.float64) @ statistics
-    return sums
+        yield weights.astype(np.float64) @ statistics
 
 
 def blocks(rounds: int, count: int) -> list[tuple[int, int]]:

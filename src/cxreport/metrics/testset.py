@@ -44,15 +44,18 @@ class TestSet:
         """The number of every study's patient (N,), None where no patient is known."""
         return None if self.patients is None else group_numbers(self.patients)
 
-    def counts(self) -> dict[str, Any]:
-        """How many patients there are, and what is missing, empty or left out."""
-        return {
-            "patients": None if self.patients is None else len(set(self.patients)),
-            "missing_drafts": list(self.missing),
-            "empty_drafts": sum(not text.strip() for text in self.hypotheses),
-            "empty_references": sum(not text.strip() for text in self.references),
-            "excluded": self.excluded,
-        }
+
+def counts_of(runs: Sequence[TestSet]) -> dict[str, Any]:
+    """How many patients there are; what is missing, empty or left out in any run of one system."""
+    first = runs[0]
+    missing = {study_id for one in runs for study_id in one.missing}
+    return {
+        "patients": None if first.patients is None else len(set(first.patients)),
+        "missing_drafts": [study_id for study_id in first.study_ids if study_id in missing],
+        "empty_drafts": sum(not text.strip() for one in runs for text in one.hypotheses),
+        "empty_references": sum(not text.strip() for text in first.references),
+        "excluded": first.excluded,
+    }
 
 
 def resolved_protocol(name: str | None, predictions: Predictions, default: str) -> Protocol:

@@ -104,6 +104,8 @@ def test_side_and_severity_of_an_effusion(sentence: str, side: str | None, sever
         ("Compared to the prior exam, the effusion is larger.", True),
         ("The effusion has resolved.", True),
         ("No effusion.", False),
+        ("No change in the effusion.", True),
+        ("Effusion and degenerative changes of the spine.", False),
         ("History of pleural effusion.", True),
     ],
 )

@@ -79,7 +79,7 @@ def test_no_java_is_named(program: Callable[[str], str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_program_counts_the_same(installed: Lexicon, shared: Path) -> None:
+def test_the_real_program_counts_the_same(real_lexicon: Lexicon, shared: Path) -> None:
     """Pairs of real reports and odd strings; starting Java takes ten seconds or more."""
     if shutil.which("java") is None:
         pytest.skip("there is no java")
@@ -101,4 +101,4 @@ def test_the_real_program_counts_the_same(installed: Lexicon, shared: Path) -> N
     drafts, references = map(list, zip(*pairs, strict=True))
     tally = meteor_jar(drafts, references)
     np.testing.assert_array_equal(meteor(drafts, references).statistics, tally.statistics)
-    assert match_statistics(pairs, installed).shape == (len(pairs), 23)
+    assert match_statistics(pairs, real_lexicon).shape == (len(pairs), 23)

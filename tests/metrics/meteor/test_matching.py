@@ -61,3 +61,9 @@ def test_definite_is_a_single_match_that_nothing_else_touches() -> None:
 def test_texts_without_words() -> None:
     assert candidates("", "a").matches == [[]]
     assert candidates("a", "").matches == []
+
+
+def test_words_with_one_hash_code_are_equal_as_in_the_published_program() -> None:
+    """``31 * ord("a") + ord("s") == 31 * ord("c") + ord("5")``."""
+    assert fields(candidates("c5 as", "as"), 0) == [(EXACT, 0, 1, 1), (EXACT, 1, 1, 1)]
+    assert fields(candidates("c4", "as"), 0) == []

@@ -47,14 +47,14 @@ def test_the_matcher_counts_what_the_program_counted(
     np.testing.assert_array_equal(own, published(section))
 
 
-def test_the_best_of_several_references_counts(golden: dict[str, Any], installed: Lexicon) -> None:
+def test_the_best_of_several_references_counts(golden: dict[str, Any], real_lexicon: Lexicon) -> None:
     section = golden["several_references"]
     tally = meteor([pair["hyp"] for pair in section["pairs"]], [pair["refs"] for pair in section["pairs"]])
     np.testing.assert_allclose(tally.per_sample()[:, 0], section["per_sample"]["METEOR"], rtol=0, atol=1e-15)
     assert tally.values()[0] == pytest.approx(section["corpus"]["METEOR"], abs=1e-15)
 
 
-def test_by_hand(installed: Lexicon) -> None:
+def test_by_hand(real_lexicon: Lexicon) -> None:
     # "no" is a function word and matches exactly, "effusion" a content word that shares a stem: weight 0.6.
     precision = (0.25 + 0.75 * 0.6) / (0.25 + 0.75 * 2)
     tally = meteor(["no effusions left"], ["no effusion seen"])
@@ -63,7 +63,7 @@ def test_by_hand(installed: Lexicon) -> None:
     assert meteor(["no effusions"], ["no effusion"]).values()[0] == pytest.approx(0.25 + 0.75 * 0.6)
 
 
-def test_equal_texts_have_the_maximum(installed: Lexicon) -> None:
+def test_equal_texts_have_the_maximum(real_lexicon: Lexicon) -> None:
     texts = [REPORT, "clear", "no no no", "é 😀 中 .", OTHER]
     tally = meteor(texts, texts)
     assert tally.per_sample()[:, 0].tolist() == [1.0] * 5
@@ -71,7 +71,7 @@ def test_equal_texts_have_the_maximum(installed: Lexicon) -> None:
     assert meteor([REPORT.upper()], [REPORT]).values()[0] == 1.0
 
 
-def test_the_score_lies_between_nothing_and_the_maximum(installed: Lexicon) -> None:
+def test_the_score_lies_between_nothing_and_the_maximum(real_lexicon: Lexicon) -> None:
     drafts = [REPORT, OTHER, "", "", "😀", "clear"]
     tally = meteor(drafts, [OTHER, REPORT, REPORT, "", "clear", ""])
     scores = tally.per_sample()[:, 0]
@@ -81,7 +81,7 @@ def test_the_score_lies_between_nothing_and_the_maximum(installed: Lexicon) -> N
     assert meteor([""], [""]).values()[0] == 0.0
 
 
-def test_order_and_company_change_nothing_of_a_sample(installed: Lexicon) -> None:
+def test_order_and_company_change_nothing_of_a_sample(real_lexicon: Lexicon) -> None:
     drafts, references = [REPORT, OTHER, "the lungs are clear"], [OTHER, REPORT, REPORT]
     tally = meteor(drafts, references)
     backwards = meteor(drafts[::-1], references[::-1])
@@ -94,7 +94,7 @@ def test_order_and_company_change_nothing_of_a_sample(installed: Lexicon) -> Non
         np.testing.assert_array_equal(alone.per_sample()[0], tally.per_sample()[place])
 
 
-def test_the_corpus_score_comes_from_sums(installed: Lexicon) -> None:
+def test_the_corpus_score_comes_from_sums(real_lexicon: Lexicon) -> None:
     tally = meteor([REPORT, "clear"], [OTHER, "clear"])
     scores = tally.per_sample()[:, 0]
     assert scores[1] == 1.0
@@ -104,7 +104,7 @@ def test_the_corpus_score_comes_from_sums(installed: Lexicon) -> None:
     np.testing.assert_array_equal(tally.statistics[:, 20], [alone.statistics[0, 20], 0])
 
 
-def test_a_long_report_is_scored(installed: Lexicon) -> None:
+def test_a_long_report_is_scored(real_lexicon: Lexicon) -> None:
     """10,000 words: the beam stays 40 wide, so time grows with the words and not with what they allow."""
     generator = random.Random(0)
     words = (REPORT + " " + OTHER).split()
@@ -116,7 +116,7 @@ def test_a_long_report_is_scored(installed: Lexicon) -> None:
     assert tally.statistics[0, :2].tolist() == tally.statistics[1, 1::-1].tolist()
 
 
-def test_intervals_come_from_the_statistics(installed: Lexicon) -> None:
+def test_intervals_come_from_the_statistics(real_lexicon: Lexicon) -> None:
     tally = meteor([REPORT, OTHER, "clear lungs"] * 5, [OTHER, REPORT, REPORT] * 5)
     row = tally.scores(seed=1)["meteor"]
     assert row["ci95"][0] < row["value"] < row["ci95"][1]

@@ -58,7 +58,7 @@ def label_matrix(texts: Sequence[str], language: Language = "en") -> np.ndarray:
 
     0 is absent, 1 positive, 2 negative, 3 uncertain.
     """
-    statuses = english_statuses if language == "en" else _chinese_statuses
+    statuses = _STATUSES[language]
     rows = np.zeros((len(texts), len(LABELS)), dtype=np.int8)
     for row, text in zip(rows, texts, strict=True):
         labels = summarise(statuses(text), empty=is_empty(text))
@@ -71,6 +71,7 @@ def _chinese_statuses(text: str) -> Iterator[tuple[str, str]]:
 
 
 _MENTIONS = {"en": english_mentions, "zh": chinese_mentions}
+_STATUSES = {"en": english_statuses, "zh": _chinese_statuses}
 
 
 def is_empty(text: str) -> bool:

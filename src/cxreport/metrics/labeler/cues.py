@@ -4,24 +4,21 @@ from __future__ import annotations
 
 _SEEN = (
     "(seen|identified|noted|visualized|visualised|detected|demonstrated|appreciated|observed|evident|"
-    "present|apparent"
-    "|visible|found|recognized|discernible|perceptible|shown|suggested|depicted|delineated|discerned)"
+    "present|apparent|visible|found|recognized|recognizable|identifiable|detectable|appreciable|"
+    "discernible|perceptible|shown|suggested|depicted|delineated|discerned)"
 )
 _EXAM = "(study|exam|examination|radiograph|film|ct|image|imaging|x ray|xray|chest|report|scan)"
 
 CUES: dict[str, tuple[str, ...]] = {
     "no": (
-        "(no|without|w / o|negative for|neg for|absence of|lack of|lacks|lacking|never|nor|neither|devoid "
-        "of|denies|nothing)",
+        "(no|without|w / o|negative for|neg for|absence of|lack of|lacks|lacking|never|nor|neither|"
+        "devoid of|denies|nothing)",
         "nothing to (suggest|indicate)",
         "no [definite|definitive|convincing|clear|radiographic|x ray|plain film|radiological|obvious|"
-        "significant|sonographic|"
-        "strong|compelling|conclusive|current|visible|acute|overt|direct|residual|new|further|discrete|"
-        "other] "
-        "(evidence|sign|indication|suggestion|suspicion|finding|feature|radiographic evidence|appearance) "
-        "[of|for|"
-        "to suggest|suggesting|suggestive of|to indicate|suspicious for|concerning for|diagnostic of|"
-        "typical of]",
+        "significant|sonographic|strong|compelling|conclusive|current|visible|acute|overt|direct|residual|"
+        "new|further|discrete|other] (evidence|sign|indication|suggestion|suspicion|finding|feature|"
+        "radiographic evidence|appearance) [of|for|to suggest|suggesting|suggestive of|to "
+        "indicate|suspicious for|concerning for|diagnostic of|typical of]",
         "(without|not) [definite|any|convincing|radiographic|obvious] (evidence|sign|suggestion) of",
         "(cannot|can not|unable to|do not|not) (see|detect|discern|appreciate)",
         "(free|clear|cleared) (of|from)",
@@ -60,25 +57,21 @@ CUES: dict[str, tuple[str, ...]] = {
         "no more",
     ),
     "doubt": (
-        "(may|might|could|can|would|possibly|perhaps|maybe|potentially|presumably|probably) [also|well|"
-        "simply|either|all] "
-        "[represent|reflect|indicate|include|due to|related to|secondary to|consistent with|compatible "
-        "with|from|suggest|"
-        "relate to|represents|reflects|representing|reflecting|correspond to|have|mean|signify|a|the "
-        "result of|partially]",
+        "(may|might|could|can|would|possibly|perhaps|maybe|potentially|presumably|probably) "
+        "[also|well|simply|either|all] [represent|reflect|indicate|include|due to|related to|secondary to|"
+        "consistent with|compatible with|from|suggest|relate to|represents|reflects|representing|"
+        "reflecting|correspond to|have|mean|signify|a|the result of|partially]",
         "does not [entirely|completely|totally] (exclude|rule out)",
         "not exclude [the] [possibility|presence] [of]",
         "[to|and] (exclude|r / o)",
         "[to] rule out",
         "(uncertain|unclear|unsure) (whether|if) [there] [is] [a]",
         "(suspicious|worrisome|concerning|suspicion|concern|concerns|question|questionable|suggestion|"
-        "possibility|suspicions"
-        "|probability|likelihood|questioned) (for|of)",
+        "possibility|suspicions|probability|likelihood|questioned) (for|of)",
         "(suggest|suggests|suggesting|suggestive|suggested) [of] [the] [presence|possibility] [of]",
         "suggestive (for|of)",
-        "(differential|ddx) [diagnosis|diagnoses|considerations|consideration] [possibilities] (include|"
-        "includes|is|of|would "
-        "include|including|for|are)",
+        "(differential|ddx) [diagnosis|diagnoses|considerations|consideration] [possibilities] "
+        "(include|includes|is|of|would include|including|for|are)",
         "differential considerations",
         "(favor|favors|favoring|favour) [to] [represent|reflect]",
         "favored to (represent|reflect)",
@@ -97,8 +90,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "query": ("?", "+/-"),
     "doubtful": (
         "(cannot|can not|could not|unable to|difficult to|hard to|impossible to|not possible to|not) "
-        "[entirely|completely|totally|fully|"
-        "reliably|confidently|definitively] (exclude|rule out)",
+        "[entirely|completely|totally|fully|reliably|confidently|definitively] (exclude|rule out)",
         "(not likely|doubt|doubtful|favored|not favored)",
         "(possible|probable|questionable|suspected|suspect|presumed|potential|conceivable|equivocal|"
         "unlikely)",
@@ -111,39 +103,34 @@ CUES: dict[str, tuple[str, ...]] = {
         "(must|should|need to|needs to) (excluded|ruled out)",
         "if (any|present|real)",
         "[is|are] (cannot|can not|could not|not|difficult to|hard to|impossible to|not possible to) "
-        "[entirely|completely|totally|fully|"
-        "reliably|confidently|definitively] (excluded|ruled out)",
+        "[entirely|completely|totally|fully|reliably|confidently|definitively] (excluded|ruled out)",
         "(is|are|was|were|remains) [a|also] [diagnostic] (consideration|possibility|concern|question|"
         "considered)",
         "(should|may|could|might|can|would) considered",
         "considered",
         "in [the] [proper|appropriate|correct|right] clinical (setting|context|scenario)",
-        "(may|might|could|can) [also] (present|have this appearance|give this appearance|responsible|seen|"
-        "contributing|"
-        "contribute)",
-        "(not|cannot|can not|difficult to|poorly|incompletely|suboptimally|limited|inadequately) [well|"
-        "fully|adequately|"
-        "accurately|clearly|reliably|completely] (evaluated|assessed|visualized|evaluate|assess|"
-        "characterized|imaged)",
+        "(may|might|could) [also] (present|have this appearance|give this appearance|responsible|seen|"
+        "contributing|contribute)",
+        "(not|cannot|can not|difficult to|poorly|incompletely|suboptimally|limited|inadequately) "
+        "[well|fully|adequately|accurately|clearly|reliably|completely] "
+        "(evaluated|assessed|visualized|evaluate|assess|characterized|imaged)",
         "not (clearly|well|fully|adequately|optimally) [seen|visualized|demonstrated|defined]",
         "(in question|is questioned|versus artifact)",
     ),
     "versus": ("(versus|vs|favored over)",),
     "history": (
-        "[no|known|prior|past|remote|clinical|previous|recent|surgical|medical|family] [known] (history|"
-        "hx) (of|significant for)",
+        "[no|known|prior|past|remote|clinical|previous|recent|surgical|medical|family] [known] "
+        "(history|hx) (of|significant for)",
         "h / o",
-        "(evaluate|assess|eval|evaluation|assessment|check|look|looking|exam|examination|monitor|"
-        "screening|surveillance|"
-        "workup|work up|query|investigate) (for|of)",
+        "(evaluate|assess|eval|evaluation|assessment|check|look|looking|exam|examination|monitor|screening|"
+        "surveillance|workup|work up|query|investigate) (for|of)",
         "to evaluate [for]",
         "(follow up|followup|f / u) (of|for)",
         "(symptom|clinical sign|diagnosis|diagnosed|treatment|treated|therapy|admitted|admission|"
         "presenting) (of|with|for)",
         "(recent|prior|previous) (episode|diagnosis|bout) of",
-        f"[compared to|when compared with|on|the] (prior|previous|earlier|outside) {_EXAM} (showed|"
-        f"demonstrated|showing|"
-        "demonstrating|revealed|described)",
+        f"[compared to|when compared with|on|the] (prior|previous|earlier|outside) {_EXAM} "
+        "(showed|demonstrated|showing|demonstrating|revealed|described)",
         "(year old|y o|yo|yr old) [male|female|man|woman|m|f|gentleman|lady|patient] (with|w)",
         "patient (with|has a history of)",
         "(sensitive|sensitivity) (for|in|to) [detecting|detection of]",
@@ -157,34 +144,30 @@ CUES: dict[str, tuple[str, ...]] = {
         "(no less than|no lack of|no absence of)",
         "(not|cannot|never) (absent|free of)",
         "(not|never) [completely|fully|entirely|yet] (resolved|cleared|removed|disappeared)",
-        "(nearly|almost|partially|partly|largely|mostly|incompletely|essentially|near) [completely|"
-        "entirely|fully] (resolved|"
-        "cleared|removed)",
+        "(nearly|almost|partially|partly|largely|mostly|incompletely|essentially|near) "
+        "[completely|entirely|fully] (resolved|cleared|removed)",
         "(near|nearly|partial|incomplete|slight|some|mild|almost|moderate) [complete|interval|total] "
-        "(resolution|clearing|"
-        "clearance|removal) [of]",
-        "not [significantly|substantially|appreciably|markedly|much] (changed|different|improved|worsened|"
-        "worse|"
-        "larger|decreased|progressed|enlarging)",
+        "(resolution|clearing|clearance|removal) [of]",
+        "not [significantly|substantially|appreciably|markedly|much] "
+        "(changed|different|improved|worsened|worse|larger|decreased|progressed|enlarging)",
         "(cannot|can not) (overlooked|ignored)",
     ),
     "neutral": (
+        "can (seen|appreciated|identified|noted|found)",
         "(age|chronicity) indeterminate",
         ", but not (diagnostic|specific|definitive|pathognomonic) (of|for) [,]",
-        f"(not|not definitely|not clearly) {_SEEN} (on|in) [the|a] (prior|previous|earlier|old|outside|"
-        f"lateral|frontal)",
+        f"(not|not definitely|not clearly) {_SEEN} (on|in) [the|a] "
+        "(prior|previous|earlier|old|outside|lateral|frontal)",
         f"not {_SEEN} (previously|before)",
         f"(previously not|not previously) {_SEEN}",
-        "(evidence of|consistent with|compatible with|representing|represents|associated with|in keeping "
-        "with|indicative "
-        "of|indicating|diagnostic of|typical of|characteristic of|in association with|together with|along "
-        "with|combined "
-        "with|not change)",
+        "(evidence of|consistent with|compatible with|representing|represents|associated with|"
+        "in keeping with|indicative of|indicating|diagnostic of|typical of|characteristic of|in "
+        "association with|together with|along with|combined with|not change)",
     ),
     "change": (
         "(change|increase|decrease|progression|worsening|improvement|growth|enlargement|difference|"
-        "increased|decreased|"
-        "worsened|progressive|increasing|enlarging|expansion|reduction|deterioration|reaccumulation)",
+        "increased|decreased|worsened|progressive|increasing|enlarging|expansion|reduction|deterioration|"
+        "reaccumulation)",
         "(interval|significant) change",
     ),
     "former": (
@@ -193,24 +176,28 @@ CUES: dict[str, tuple[str, ...]] = {
     ),
     "new": ("new", "newly", "(develop|development|developing|superimposed|additional)"),
 }
+"""What each role does.
+
+Before findings: ``no`` denies a list, ``not`` what stands next, ``no_that`` a clause; ``gone`` says that
+it was there, ``doubt`` that it may be, ``history`` that it is not about this exam. After them:
+``absent_after`` and ``doubt_after``. On either side: ``gone_after``, ``doubtful``, ``suspicious``, ``query``;
+``versus`` doubts both sides. ``asserted`` and ``neutral`` only look like cues, ``change`` takes a denial back
+("no change in"), ``new`` keeps it ("no new"), ``former`` makes the next finding history.
+"""
 
 LIMITS: dict[str, tuple[str, ...]] = {
     "break": (
-        "(but|however|although|though|yet|except|besides|while|whereas|which|who|where|when|there|with|"
-        "now|because|after|"
-        "since|following|despite|nevertheless|nonetheless|otherwise|instead|until|as|then|likely)",
+        "(but|however|although|though|yet|except|besides|while|whereas|which|who|where|when|there|with|now|"
+        "because|after|since|following|despite|nevertheless|nonetheless|otherwise|instead|until|as|then)",
         "(aside from|apart from|other than|due to|secondary to|status post|s / p|in addition|related to|"
-        "on the other hand|"
-        "resulting in|caused by|post op|in setting of|in the setting of|as well as|as seen|such as|beyond|"
-        "given)",
+        "on the other hand|resulting in|caused by|post op|in setting of|in the setting of|as well as|as "
+        "seen|such as|beyond|given)",
     ),
     "verb": (
         "(is|are|was|were|has|have|had|remain|remains|remained|persist|persists|persisted|appear|appears|"
-        "appeared|seem|"
-        "seems|show|shows|demonstrate|demonstrates|reveal|reveals|continue|continues|obscure|obscures|"
-        "project|projects|"
-        "terminate|terminates|overlie|overlies|extend|extends|contain|contains|measures|measure|ends|lies|"
-        "exists|exist|:)",
+        "appeared|seem|seems|show|shows|demonstrate|demonstrates|reveal|reveals|continue|continues|obscure|"
+        "obscures|project|projects|terminate|terminates|overlie|overlies|extend|extends|contain|contains|"
+        "measures|measure|ends|lies|exists|exist|:)",
     ),
     "seen": (f"{_SEEN}",),
     "and": ("and", "plus", "/"),
@@ -219,12 +206,13 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "open": ("(",),
     "close": (")",),
     "start": (
-        "(mass like|masslike|nodule like)",
+        "(mass like|masslike|nodule like|plate like|lead to|end plate|growth plate)",
         "(a|an|the|this|these|it|stable|unchanged|persistent|persisting|improved|improving|interval|again|"
-        "chronic|decreasing|"
-        "resolving|redemonstrated|unremarkable|status|old|multiple|several|few|scattered|some|overlying)",
+        "chronic|decreasing|resolving|redemonstrated|unremarkable|status|old|multiple|several|few|"
+        "scattered|some|overlying)",
     ),
 }  # fmt: skip
+"""Where the reach of a cue may end. ``start`` words begin a clause of their own after a comma."""
 
 SIDES: dict[str, tuple[str, ...]] = {
     "left": ("(left|lingula|lingular|leftward|lt|l|lll|lul)",),
@@ -232,8 +220,8 @@ SIDES: dict[str, tuple[str, ...]] = {
     "bilateral": (
         "b / l",
         "(bilateral|bilaterally|bibasilar|bibasal|biapical|both|bi basilar|bilat)",
-        "(right greater than left|left greater than right|left and right|right and left|right more than "
-        "left)",
+        "(right greater than left|left greater than right|left and right|right and left|"
+        "right more than left)",
     ),
 }
 SEVERITIES: dict[str, tuple[str, ...]] = {
@@ -256,11 +244,14 @@ PRIOR = frozenset(
         "prior", "previous", "previously", "again", "unchanged", "interval", "stable", "comparison",
         "compared", "since", "earlier", "worsening", "worsened", "improved", "improving",
         "improvement", "increased", "decreased", "resolved", "cleared", "persistent", "persists",
-        "persisting", "redemonstrated", "longer", "new", "history", "changed", "change", "progressed",
+        "persisting", "redemonstrated", "longer", "new", "history", "progressed",
         "progression", "removed", "removal", "resolution", "resolving",
     )
 )  # fmt: skip
 """Words that compare with an earlier exam, or tell history."""
+
+COMPARED = (frozenset(("change", "changed")), frozenset(("no", "not", "without", "interval", "significant")))
+"""A word of both together compares as well ("no change", but not "degenerative change")."""
 
 SKIPPED = frozenset(
     (

@@ -2,95 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from cxreport.metrics.labeler import cues, vocabulary
 from cxreport.metrics.labeler.attributes import Attributes
+from cxreport.metrics.labeler.forms import IRREGULAR, STEMS
 from cxreport.metrics.labeler.labels import Mention
-from cxreport.metrics.labeler.phrases import Lexicon, Term, expand
+from cxreport.metrics.labeler.phrases import WORD, Lexicon, Term, expand
 from cxreport.metrics.labeler.scope import SentenceReader
 from cxreport.metrics.labeler.sentences import lowered, sentences, words_of
 
 CACHED_SENTENCES = 8192
 LONGEST_SENTENCE = 250
 """Words; a longer one (a text without full stops) is cut, so that time grows with the length of a text."""
-
-_STEMS: tuple[tuple[str, str], ...] = (
-    ("atelect", "atelectasis"),
-    ("effusion", "effusion"),
-    ("pneumothora", "pneumothorax"),
-    ("consolidat", "consolidation"),
-    ("opacit", "opacity"),
-    ("opacif", "opacity"),
-    ("infiltrat", "infiltrate"),
-    ("fractur", "fracture"),
-    ("cardiomegal", "cardiomegaly"),
-    ("metasta", "metastasis"),
-    ("granuloma", "granuloma"),
-    ("emphysem", "emphysema"),
-    ("osteophyt", "osteophyte"),
-    ("calcif", "calcified"),
-    ("hyperinflat", "hyperinflated"),
-    ("hyperexpan", "hyperexpanded"),
-    ("pacemaker", "pacemaker"),
-    ("visuali", "visualized"),
-    ("tortuo", "tortuous"),
-)
-_IRREGULAR = {
-    "effusions": "effusion",
-    "oedema": "edema",
-    "edematous": "edema",
-    "masses": "mass",
-    "densities": "density",
-    "opaque": "opacity",
-    "nodular": "nodular",
-    "nodularities": "nodularity",
-    "pneumonias": "pneumonia",
-    "malignancies": "malignancy",
-    "vertebrae": "vertebra",
-    "vertebral": "vertebra",
-    "hila": "hilum",
-    "hilus": "hilum",
-    "apices": "apex",
-    "bases": "base",
-    "cavities": "cavity",
-    "cavitary": "cavitary",
-    "biopsies": "biopsy",
-    "mediastinal": "mediastinal",
-    "sulci": "sulcus",
-    "deformities": "deformity",
-    "airspaces": "airspace",
-    "abnormalities": "abnormality",
-    "diagnoses": "diagnosis",
-    "bullae": "bulla",
-    "granulomata": "granuloma",
-    "prostheses": "prosthesis",
-    "apparatuses": "apparatus",
-    "lymphadenopathies": "lymphadenopathy",
-    "collapsed": "collapse",
-    "thickenings": "thickening",
-    "collapses": "collapse",
-    "pneumothoracies": "pneumothorax",
-    "effussion": "effusion",
-    "effusin": "effusion",
-    "infections": "infection",
-    **dict.fromkeys(("pnuemothorax", "pnemothorax", "pneumothroax", "pneumonthorax"), "pneumothorax"),
-    **dict.fromkeys(("atelactasis", "atalectasis", "atelecasis"), "atelectasis"),
-    **dict.fromkeys(("consolodation", "consoldation"), "consolidation"),
-    "tumours": "tumor",
-    "tumour": "tumor",
-    "bronchopneumonic": "bronchopneumonia",
-    "cannot": "cannot",
-    **dict.fromkeys(("can't", "can’t", "couldn't", "couldn’t"), "cannot"),
-    **{
-        f"{verb}n{mark}t": "not"
-        for verb in ("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "would")
-        for mark in "'’"
-    },
-}
 
 
 def _terms() -> Iterator[tuple[str, Term]]:
@@ -123,14 +49,13 @@ def _terms() -> Iterator[tuple[str, Term]]:
     yield "(increased|enlarging)", Term("change", "increased")
     yield "increase", Term("change", "increase")
     yield "(due to|secondary to|related to|caused by)", Term("break", "cause")
+    yield "likely", Term("break", "likely")
     for table in (cues.CUES, cues.LIMITS):
         for role, phrases in table.items():
             yield from ((phrase, Term(role)) for phrase in phrases)
 
 
-_VOCABULARY = frozenset(
-    word for phrase, _ in _terms() for word in re.findall(r"\+/-|[^\W_]+|[,:()/?]", phrase.replace("|", " "))
-)
+_VOCABULARY = frozenset(word for phrase, _ in _terms() for word in WORD.findall(phrase.replace("|", " ")))
 
 
 @lru_cache(maxsize=65536)
@@ -138,10 +63,10 @@ def canonical(word: str) -> str:
     """The form of a lower-case word in the lexicon; empty for a word that changes nothing."""
     if word in cues.SKIPPED:
         return ""
-    known = _IRREGULAR.get(word)
+    known = IRREGULAR.get(word)
     if known is not None:
         return known
-    for stem, form in _STEMS:
+    for stem, form in STEMS:
         if word.startswith(stem):
             return form
     if len(word) > 3 and word[-1] == "s" and word[:-1] in _VOCABULARY:
@@ -168,7 +93,7 @@ def read_sentence_uncached(sentence: str) -> tuple[Mention, ...]:
         if form:
             words.append(form)
             places.append(place)
-    prior = not cues.PRIOR.isdisjoint(all_words)
+    prior = not cues.PRIOR.isdisjoint(all_words) or not any(map({*all_words}.isdisjoint, cues.COMPARED))
     if len(words) <= LONGEST_SENTENCE:
         return tuple(_mentions(words, sentence, places, prior))
     cuts = range(0, len(words), LONGEST_SENTENCE)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 _GROUP = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
-_WORD = re.compile(r"\+/-|[^\W_]+|[,:()/?]")
+WORD = re.compile(r"\+/-|[^\W_]+|[,:()/?]")
+"""A word or a mark that separates or asks."""
 
 
 class Term(NamedTuple):
@@ -49,7 +50,7 @@ class Lexicon:
         self._root: dict[str | None, Any] = {}
         for phrase, term in phrases:
             for reading in expand(phrase):
-                words = [form for word in _WORD.findall(reading) if (form := canonical(word))]
+                words = [form for word in WORD.findall(reading) if (form := canonical(word))]
                 node = self._root
                 for word in words:
                     node = node.setdefault(word, {})

@@ -55,7 +55,7 @@ class SentenceReader:
         self._parts: list[Event] = []
         self._forward: tuple[str, Event] | None = None
         self._chain: list[Reading] = []
-        self._former: list[Reading] = []
+        self._chain_before: list[Reading] = []
         self._joined = self._verb = False
         self._unchanged = self._part_said = False
         self.segment = self._part_segment = 0
@@ -202,7 +202,7 @@ class SentenceReader:
 
     def _after(self, event: Event) -> None:
         status = _POST[event.role]
-        if not (self._chain or self._former) and any(
+        if not (self._chain or self._chain_before) and any(
             one.role == "find" for one in self._clauses.ahead(self._place)
         ):
             self._scope = _Scope(event.role, status, event, weak=True)
@@ -210,7 +210,7 @@ class SentenceReader:
             self._reach_back(status, event)
 
     def _reach_back(self, status: Status, event: Event) -> None:
-        chain = self._chain or self._former
+        chain = self._chain or self._chain_before
         for reading in chain if self._joined else chain[-1:]:
             if reading.role in ("history", "fixed") or (
                 status == "uncertain" and SUPPORT_DEVICES in reading.labels
@@ -232,13 +232,9 @@ class SentenceReader:
         self._scope = _Scope("doubt", "uncertain", event)
 
     def _doubt_last(self, event: Event) -> None:
-        for reading in (self._chain or self._former)[-1:]:
+        for reading in (self._chain or self._chain_before)[-1:]:
             if reading.status == "positive":
                 reading.status, reading.cue, reading.role = "uncertain", (event.start, event.end), "versus"
-
-    def _asserted(self, event: Event) -> None:
-        self._scope = None
-        self._verb = True
 
     def _neutral(self, event: Event) -> None:
         return
@@ -267,6 +263,8 @@ class SentenceReader:
     # Limits
 
     def _break(self, event: Event) -> None:
+        if event.value == "likely" and self._scope is not None and self._scope.status == "uncertain":
+            return
         keeps = event.value == "cause" and self._scope is not None and self._scope.role == "no"
         if not keeps:
             self._scope = None
@@ -279,7 +277,7 @@ class SentenceReader:
             self._parts = []
         self._forward, self._unchanged = None, False
         if self._chain:
-            self._former = self._chain
+            self._chain_before = self._chain
         self._new_chain()
         self.segment += 1
 
@@ -394,7 +392,7 @@ _ACTIONS: dict[str, Callable[[SentenceReader, Event], Any]] = {
     "suspicious": SentenceReader._either_side,
     "gone_after": SentenceReader._either_side,
     "versus": SentenceReader._versus,
-    "asserted": SentenceReader._asserted,
+    "asserted": SentenceReader._neutral,
     "neutral": SentenceReader._neutral,
     "change": SentenceReader._change,
     "new": SentenceReader._new,

@@ -14,7 +14,8 @@ _INTERSTITIAL = (
 )
 
 NODULAR_OPACITY = (
-    "nodular (and|hazy|left|right) [hazy|consolidation|linear|interstitial|lung|pulmonary] opacity"
+    "nodular (and|hazy|interstitial|left|right) [hazy|consolidation|linear|interstitial|lung|pulmonary] "
+    "opacity"
 )
 """Both a lesion and an opacity; "nodular opacity" alone is a lesion."""
 
@@ -33,15 +34,15 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(air space|airspace|alveolar|parenchymal lung) (disease|process)",
         "(air space|airspace|alveolar|pulmonary|parenchymal|lung) (density|shadowing|haziness)",
         "(increased|increasing|abnormal|vague|focal|patchy|streaky|hazy|linear|ill defined|basilar|"
-        "bibasilar|retrocardiac"
-        "|linear airspace|band like|bandlike|interstitial|reticular|perihilar|confluent|asymmetric) density",
+        "bibasilar|retrocardiac|linear airspace|band like|bandlike|interstitial|reticular|perihilar|"
+        "confluent|asymmetric) density",
         "density in the [left|right] [upper|lower|mid|middle] (lung|lobe|base)",
         "infiltrate",
         f"interstitial {_INTERSTITIAL}",
         "(increased|prominent|coarse|coarsened|accentuated|chronic) [bronchovascular|interstitial|lung] "
         "marking",
-        "(reticular|reticulonodular|reticular nodular) [interstitial] (marking|pattern|change|density|"
-        "interstitial)",
+        "(reticular|reticulonodular|reticular nodular) [interstitial] "
+        "(marking|pattern|change|density|interstitial)",
         "(ggo|reticulation|reticulonodular|ground glass|groundglass|haziness|hazy|haze)",
         "(peribronchial|bronchial wall|peribronchovascular) (thickening|cuffing)",
         "parenchymal scarring",
@@ -52,8 +53,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         NODULAR_OPACITY,
         "nodule",
         "nodularity",
-        "(nodular|round|rounded|mass like|masslike) [appearing|like|lung|pulmonary] (opacity|density|shadow|"
-        "lesion|focus)",
+        "(nodular|round|rounded|mass like|masslike) [appearing|like|lung|pulmonary] "
+        "(opacity|density|shadow|lesion|focus)",
         "mass",
         "(lung|pulmonary|parenchymal|cavitary|cavitating|nodular|mass like|masslike|lytic lung) lesion",
         "(lung|pulmonary) (cancer|carcinoma|malignancy|tumor|neoplasm|metastasis)",
@@ -107,9 +108,8 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(thickening|scar|scarring|plaque|calcification|nodularity|fibrosis|disease|reaction|opacity|"
         "abnormality|mass)",
         "calcified pleural plaque",
-        "(thickening|scarring|calcification|calcified) (of|along) the [left|right] [apical|diaphragmatic|"
-        "lateral] "
-        "(pleura|pleural margin|pleural surface)",
+        "(thickening|scarring|calcification|calcified) (of|along) the [left|right] "
+        "[apical|diaphragmatic|lateral] (pleura|pleural margin|pleural surface)",
         "thickened pleura",
         "(apical|biapical) [pleural] (cap|capping|thickening)",
         "fibrothorax",
@@ -133,8 +133,9 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "port (catheter|tip|reservoir)",
         "balloon pump",
         "(loop|event|cardiac) recorder",
-        "(central|venous|central venous|picc|ij|jugular|internal jugular|subclavian|femoral|dialysis|arterial"
-        "|hickman|access|infusion|intravenous|iv|swan ganz|pa|pulmonary artery|sided|midline|cordis) line",
+        "(central|venous|central venous|picc|ij|jugular|internal jugular|subclavian|femoral|dialysis|"
+        "arterial|hickman|access|infusion|intravenous|iv|swan ganz|pa|pulmonary "
+        "artery|sided|midline|cordis) line",
         "(line|distal|chest xxxx|xxxx) tip",
         "xxxx a xxxx",
         "(bone|suture|rotator cuff) anchor",
@@ -151,12 +152,11 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "(prosthetic|mechanical|artificial|bioprosthetic) [heart|aortic|mitral] valve",
         "[aortic|mitral|tricuspid|heart|cardiac] valve (replacement|prosthesis|repair|ring|clip)",
         "(valvuloplasty|tavr|tavi)",
-        "(catheter|lead|wire|sternal wire|tube|hardware|screw|rod) fracture",
         "fracture [sternal|sternotomy] (wire|lead|catheter|hardware|screw|rod)",
         "annuloplasty [ring]",
         "(spinal|posterior|anterior|internal|orthopedic|surgical) (fixation|fusion hardware|hardware)",
         "(intubated|intubation)",
-        "surgical material",
+        "(surgical material|tubing)",
         "(surgical|metallic) (device|anchor|implant)",
         "(suture|embolization) (material|line)",
         "(gastric|lap) band",
@@ -166,17 +166,14 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "(emphysema|copd|bronchiectasis|fibrosis|scoliosis|kyphosis|kyphoscoliosis|levoscoliosis|"
-        "dextroscoliosis"
-        "|scoliotic|curvature|granuloma|hernia|osteophyte|osteopenia|osteoporosis|spondylosis|"
-        "pneumomediastinum|pneumoperitoneum"
-        "|lymphadenopathy|adenopathy|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|"
-        "hyperaeration|hyperaerated|hyperdistended|"
-        "atherosclerosis"
-        "|atherosclerotic|calcification|calcified|tortuous|tortuosity|ectasia|ectatic|unfolded|scar|scarring"
-        "|aneurysm|eventration|hyperlucency|hyperlucent|blebs|bulla|bullous|dislocation|subluxation|contusion"
-        "|arthritis|arthropathy|arthritic|bronchitis|asthma|sarcoidosis|cyst|lucency|dextrocardia|"
-        "deformity|asbestosis"
-        "|histoplasmosis|bronchiolitis|pneumatocele|abscess|goiter|hypoinflation|hypoinflated|aspiration)",
+        "dextroscoliosis|scoliotic|curvature|granuloma|hernia|osteophyte|osteopenia|osteoporosis|"
+        "spondylosis|pneumomediastinum|pneumoperitoneum|lymphadenopathy|adenopathy|hyperinflation|"
+        "hyperinflated|hyperexpansion|hyperexpanded|hyperaeration|hyperaerated|hyperdistended|"
+        "atherosclerosis|atherosclerotic|calcification|calcified|tortuous|tortuosity|ectasia|ectatic|"
+        "unfolded|scar|scarring|aneurysm|eventration|hyperlucency|hyperlucent|blebs|bulla|bullous|"
+        "dislocation|subluxation|contusion|arthritis|arthropathy|arthritic|bronchitis|asthma|sarcoidosis|"
+        "cyst|lucency|dextrocardia|deformity|asbestosis|histoplasmosis|bronchiolitis|pneumatocele|abscess|"
+        "goiter|hypoinflation|hypoinflated|aspiration)",
         "degenerative (change|disease|endplate change|joint disease|spurring|osteophyte)",
         "(degenerative|spurring|dish)",
         "(elevated|elevation of the|flattened|flattening of the) [left|right] (hemidiaphragm|diaphragm)",
@@ -184,6 +181,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "granulomatous (disease|change|process|calcification|infection)",
         "(thyroid|chest wall|breast|axillary|abdominal|renal|adrenal|liver|hepatic|soft tissue) mass",
         "(mass effect|body mass)",
+        "(thickening|thickened)",
         "breast (prosthesis|implant)",
         "(vertebra|vertebra body|vertebra bodies|compression|endplate) collapse",
         "collapse of the (vertebra|thoracic vertebra|lumbar vertebra|vertebra body)",
@@ -206,31 +204,35 @@ FINDINGS: dict[str, tuple[str, ...]] = {
 """Label: the phrases that name it. A phrase under two labels names both."""
 
 TIPS: tuple[str, ...] = (
-    "[nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central|venous] (tube|catheter|line|lead|"
-    "device|wire) tip",
-    "tip of the [nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central] [venous] (tube|"
-    "catheter|line|lead)",
+    "[nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central|venous] "
+    "(tube|catheter|line|lead|device|wire) tip",
+    "tip of the [nasogastric|ng|enteric|endotracheal|et|feeding|chest|picc|central] [venous] "
+    "(tube|catheter|line|lead)",
+    "(hardware|device|lead|wire|catheter|tube|screw|rod) (complication|failure|malfunction|malposition|"
+    "displacement|fracture|discontinuity|migration|kink)",
+    "(complication|malposition|displacement|discontinuity|migration) of the "
+    "(hardware|device|lead|wire|catheter|tube)",
 )
-"""A device whose tip is out of sight is still there."""
+"""A device whose tip is out of sight, or whose failure is denied, is still there."""
 
 EXTUBATION: tuple[str, ...] = ("(extubated|extubation)",)
 """Says that a device is gone."""
 
 CONGESTION: tuple[str, ...] = (
     f"{_VESSELS} (congestion|prominence|engorgement|redistribution|indistinctness|fullness|plethora|"
-    f"hypertension)",
+    "hypertension)",
     "(pulmonary|central|hilar|perihilar) [vascular|venous] (congestion|engorgement)",
-    "(prominent|engorged|congested|indistinct|increased) [central] [pulmonary] (vessel|vasculature|"
-    "vascularity|vascular marking)",
+    "(prominent|engorged|congested|indistinct|increased) [central] [pulmonary] "
+    "(vessel|vasculature|vascularity|vascular marking)",
     "(cephalization|congestion|vascular cephalization)",
     "pulmonary vascular marking (prominence|congestion)",
 )
 """Stated plainly they make Edema uncertain, as in the CheXpert labeler."""
 
 BLUNTING: tuple[str, ...] = (
-    "(blunting|blunted|obscuration|obliteration|effacement|obscured|blunt) [of] [the] [left|right|"
-    "bilateral|lateral"
-    "|posterior|both] [lateral|posterior] (costophrenic|cp) [angle|sulcus|recess]",
+    "(blunting|blunted|obscuration|obliteration|effacement|obscured|blunt) [of] [the] "
+    "[left|right|bilateral|lateral|posterior|both] [lateral|posterior] (costophrenic|cp) "
+    "[angle|sulcus|recess]",
     "costophrenic (angle|sulcus|recess) (blunting|obscuration)",
 )
 """Stated plainly they make Pleural Effusion uncertain, as in the CheXpert labeler."""
@@ -248,9 +250,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "mediastinum": (
         "[superior|upper] mediastinum",
-        "[superior|upper] mediastinal (contour|silhouette|structure|width|border|size|configuration|"
-        "shadow|outline|"
-        "appearance)",
+        "[superior|upper] mediastinal (contour|silhouette|structure|width|border|size|configuration|shadow|"
+        "outline|appearance)",
         "(cardiomediastinal|cardio mediastinal|cardiomediastinum|cardiac mediastinal|heart and mediastinal|"
         "mediastinal and cardiac) [silhouette|contour|structure|border|size|configuration|shadow|outline]",
         "cardiomediastinum",
@@ -274,10 +275,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "elsewhere": (
         "(aorta|aortic (arch|knob|contour)|hilum|hilar|trachea|thyroid|diaphragm|hemidiaphragm|spine|"
-        "vertebra|bone|rib"
-        "|stomach|abdomen|soft tissue|osseous structure|bony structure|skeletal structure|pulmonary "
-        "artery|atrium"
-        "|lymph node|esophagus|thymus|pericardium|ventricle|fissure|airway|bony thorax|azygos vein|skeleton)",
+        "vertebra|bone|rib|stomach|abdomen|soft tissue|osseous structure|bony structure|skeletal "
+        "structure|pulmonary artery|atrium|lymph node|esophagus|thymus|pericardium|ventricle|fissure|"
+        "airway|bony thorax|azygos vein|skeleton)",
         "(chest wall|visualized bone|lung volume|pulmonary (outflow tract|trunk))",
     ),
 }

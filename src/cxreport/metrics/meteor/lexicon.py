@@ -86,14 +86,15 @@ class Paraphrases:
     """Phrases and what they may be replaced by, as a tree of words.
 
     Node 0 is the root; node ``n + 1`` is reached by ``keys[n] = parent << 32 | word``, so a phrase is a node.
-    The rules of node n are ``targets[starts[n] : starts[n + 1]]``, in the order of METEOR's table.
+    The rules of node n are ``rule_targets[rule_starts[n] : rule_starts[n + 1]]``, in the order of METEOR's
+    table.
     """
 
     def __init__(
         self, words: Strings, keys: np.ndarray, rule_starts: np.ndarray, rule_targets: np.ndarray
     ) -> None:
-        self._words, self._keys = words, keys
-        self._starts, self._targets = rule_starts, rule_targets
+        self.words, self.keys = words, keys
+        self.rule_starts, self.rule_targets = rule_starts, rule_targets
         self._children: dict[tuple[int, str], int] = {}
         self._numbers: dict[str, int] = {}
 
@@ -107,18 +108,18 @@ class Paraphrases:
 
     def targets(self, node: int) -> list[int]:
         """The paraphrases of a phrase as nodes, in the order of the table."""
-        targets: list[int] = self._targets[self._starts[node] : self._starts[node + 1]].tolist()
+        targets: list[int] = self.rule_targets[self.rule_starts[node] : self.rule_starts[node + 1]].tolist()
         return targets
 
     def _find_child(self, node: int, word: str) -> int:
         number = self._numbers.get(word)
         if number is None:
-            number = self._numbers[word] = self._words.find(word)
+            number = self._numbers[word] = self.words.find(word)
         if number < 0:
             return 0
         key = node << 32 | number
-        place = int(self._keys.searchsorted(key))
-        return place + 1 if place < len(self._keys) and self._keys[place] == key else 0
+        place = int(self.keys.searchsorted(key))
+        return place + 1 if place < len(self.keys) and self.keys[place] == key else 0
 
 
 @dataclass(frozen=True)

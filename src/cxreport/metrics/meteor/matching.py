@@ -2,7 +2,8 @@
 
 Source: METEOR 1.5, classes ExactMatcher, StemMatcher, SynonymMatcher and ParaphraseMatcher. The order of the
 possible matches of a word decides ties of the later search, so it is theirs: exact, stem and synonym matches
-by place in the draft; then rules applied to the reference, then rules applied to the draft.
+by place in the draft; then rules applied to the reference, then rules applied to the draft. It compares
+words by their 32-bit hash codes, so a few different words are equal to it, such as "as" and "c5".
 """
 
 from __future__ import annotations
@@ -58,8 +59,13 @@ class Matchers:
     def __init__(self, lexicon: Lexicon, texts: Iterable[Words]) -> None:
         texts = set(texts)
         vocabulary: set[str] = set().union(*texts)
-        self._stems = _neighbours({word: (stem(word),) for word in vocabulary})
-        self._synonyms = _neighbours({word: lexicon.synonyms.of(word) for word in vocabulary})
+        equal = _companions({word: (_hash_code(word),) for word in vocabulary})
+        stems = _companions({word: (_hash_code(stem(word)),) for word in vocabulary})
+        synonyms = _companions({word: lexicon.synonyms.of(word) for word in vocabulary})
+        self._words = {
+            word: (equal[word], stems[word] - equal[word], synonyms[word] - equal[word])
+            for word in vocabulary
+        }
         self._words_of: dict[int, int] = {}
         self._phrases = self._phrases_of(texts, lexicon.paraphrases)
 
@@ -92,11 +98,10 @@ class Matchers:
         return Candidates(draft, reference, matches, definite)
 
     def _word_matches(self, word: str, places: Mapping[str, list[int]]) -> list[Match]:
-        found = [pack(EXACT, place) for place in places.get(word, ())]
-        for matcher, neighbours in ((STEM, self._stems[word]), (SYNONYM, self._synonyms[word])):
-            if others := neighbours & places.keys():
-                starts = sorted(place for other in others for place in places[other])
-                found += [pack(matcher, place) for place in starts]
+        found: list[Match] = []
+        for matcher, words in zip((EXACT, STEM, SYNONYM), self._words[word], strict=True):
+            starts = [place for other in words & places.keys() for place in places[other]]
+            found += [pack(matcher, place) for place in sorted(starts)]
         return found
 
     def _phrase_matches(self, draft: Words, reference: Words) -> Iterator[tuple[int, int, int, int]]:
@@ -145,16 +150,24 @@ def _nodes(text: Words, paraphrases: Paraphrases) -> list[tuple[int, int, int]]:
     return found
 
 
-def _neighbours(groups: Mapping[str, Iterable[object]]) -> dict[str, frozenset[str]]:
-    """The other words that share a group with a word."""
-    members: dict[object, list[str]] = defaultdict(list)
+def _companions(groups: Mapping[str, Iterable[int]]) -> dict[str, frozenset[str]]:
+    """The words that share a group with a word; the word itself is one where it has a group."""
+    members: dict[int, list[str]] = defaultdict(list)
     for word, of_word in groups.items():
         for group in of_word:
             members[group].append(word)
     return {
-        word: frozenset().union(*(members[group] for group in of_word)) - {word}
-        for word, of_word in groups.items()
+        word: frozenset().union(*(members[group] for group in of_word)) for word, of_word in groups.items()
     }
+
+
+def _hash_code(word: str) -> int:
+    """Java's ``String.hashCode``, without its sign."""
+    code = 0
+    letters = word.encode("utf-16-be", "surrogatepass")
+    for high, low in zip(letters[::2], letters[1::2], strict=True):
+        code = (code * 31 + (high << 8 | low)) & 0xFFFFFFFF
+    return code
 
 
 def _touched_once(place: int, match: Match, draft: Sequence[int], reference: Sequence[int]) -> bool:
