@@ -24,6 +24,9 @@ from cxreport.weights.torch_file import is_plain, read_weights_file
 ENTRIES = ("model", "state_dict", "student")
 """Where training scripts put the weights; a file may also be the weights themselves."""
 
+_PARALLEL = "module."
+"""What training on several devices puts before every key."""
+
 
 @dataclass(slots=True)
 class Account:
@@ -44,6 +47,9 @@ class Account:
             lines.append(f"Kept under an older name: {self.renamed}.")
         if self.filled:
             lines.append(f"Absent counters of batches set to 0: {len(self.filled)}.")
+        for dtype, count in self.dtypes.items():
+            if dtype not in ("float32", "int64"):
+                lines.append(f"Turned from {dtype} into our type: {count}.")
         for what, keys in self.dropped.items():
             lines.append(f"Dropped, {what}: {len(keys)} ({listed(keys)}).")
         return lines
@@ -115,21 +121,21 @@ def accounted(tree: Any, kind: Kind) -> tuple[dict[str, Tensor], Account]:
     """The tensors of the encoder under their published names without the prefix, and the account."""
     entry, state = state_dict_of(tree)
     account = Account(entry)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if all(key.startswith(_PARALLEL) for key in state):
+        state = {key.removeprefix(_PARALLEL): value for key, value in state.items()}
     weights: dict[str, Tensor] = {}
-    prefixed = kind.prefix and any(key.startswith(kind.prefix) for key in state)
+    prefixed = any(key.startswith(kind.prefix) for key in state)
     for key, value in state.items():
-        inside = key.startswith(kind.prefix) if prefixed else True
+        inside = key.startswith(kind.prefix) or not prefixed
         name = _renamed(key.removeprefix(kind.prefix), kind.renames) if inside else key
-        account.renamed += inside and name != key.removeprefix(kind.prefix)
         what = _reason(name, kind.dropped if inside else kind.others)
         if what:
             account.dropped.setdefault(what, []).append(key)
-        elif inside:
-            weights[name] = value
-        else:
-            weights[key] = value
-    for value in weights.values():
+            continue
+        if name in weights:
+            raise UserError(f"It has {key} twice, under an older and a newer name.")
+        weights[name] = value
+        account.renamed += inside and name != key.removeprefix(kind.prefix)
         dtype = str(value.dtype).removeprefix("torch.")
         account.dtypes[dtype] = account.dtypes.get(dtype, 0) + 1
     return weights, account
@@ -231,9 +237,15 @@ def _check_round_trip(encoder: Encoder, weights: Mapping[str, Tensor], kind: Kin
         key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
     ]
     if broken:
-        raise UserError(f"these tensors hold NaN or infinite values: {listed(broken)}.")
+        raise UserError(f"These tensors hold NaN or infinite values: {listed(broken)}.")
+    other = [
+        key for key, value in weights.items() if value.is_floating_point() != back[key].is_floating_point()
+    ]
+    if other:
+        raise UserError(
+            f"These tensors are no floating-point numbers where they must, or the reverse: {listed(other)}."
+        )
     changed = [key for key, value in weights.items() if not torch.equal(back[key], value.to(back[key].dtype))]
-    derived = kind.names(encoder).derived
-    changed = [key for key in changed if key not in derived]
+    changed = [key for key in changed if key not in kind.names(encoder).derived]
     if changed:
-        raise UserError(f"these tensors do not come back as they were: {listed(changed)}.")
+        raise UserError(f"These tensors do not come back as they were: {listed(changed)}.")
