@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxreport import __version__
 from cxreport.checkpoints.kinds import KINDS, Kind
-from cxreport.checkpoints.name_map import listed, load_published, to_published
-from cxreport.encoders import Encoder, build_encoder, entry_of
+from cxreport.checkpoints.name_map import NameMap, listed, load_published, to_published
+from cxreport.encoders import build_encoder, entry_of
 from cxreport.encoders.folder import load_weights, read_options, save_encoder
 from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
@@ -82,7 +82,7 @@ def convert_encoder(path: Path, kind_name: str, folder: Path, heads: int | None 
         names = kind.names(encoder)
         _fill_counters(weights, names.published, kind, account)
         load_published(encoder, weights, names)
-        _check_round_trip(encoder, weights, kind)
+        check_round_trip(encoder, weights, names)
     except UserError as error:
         raise UserError(f"{path} is not converted: {uncapitalised(error)}") from None
     account.kept = len(weights) - len(account.filled)
@@ -162,6 +162,25 @@ def state_dict_of(tree: Any) -> tuple[str, dict[str, Tensor]]:
     return entry, state
 
 
+def check_round_trip(module: nn.Module, weights: Mapping[str, Tensor], names: NameMap) -> None:
+    """UserError unless every tensor comes back as it was, is finite and of the same kind of numbers."""
+    back = to_published(module, names)
+    found: dict[str, list[str]] = {}
+    for key in weights.keys() - names.derived.keys():
+        if problem := _problem(weights[key], back[key]):
+            found.setdefault(problem, []).append(key)
+    for problem, keys in found.items():
+        raise UserError(f"These tensors {problem}: {listed(sorted(keys))}.")
+
+
+def _problem(value: Tensor, back: Tensor) -> str | None:
+    if value.is_floating_point() != back.is_floating_point():
+        return "are no floating-point numbers where they must, or the reverse"
+    if value.is_floating_point() and not value.isfinite().all():
+        return "hold NaN or infinite values"
+    return None if torch.equal(value.to(back.dtype), back) else "do not come back as they were"
+
+
 def uncapitalised(error: Exception) -> str:
     """A sentence that goes on after a colon."""
     sentence = str(error)
@@ -228,24 +247,3 @@ def _fill_counters(weights: dict[str, Tensor], known: set[str], kind: Kind, acco
     if kind.counters:
         account.filled = sorted(key for key in known - weights.keys() if key.endswith(".num_batches_tracked"))
         weights |= {key: torch.tensor(0) for key in account.filled}
-
-
-def _check_round_trip(encoder: Encoder, weights: Mapping[str, Tensor], kind: Kind) -> None:
-    """UserError unless every tensor comes back as it was, and is finite."""
-    back = to_published(encoder, kind.names(encoder))
-    broken = [
-        key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
-    ]
-    if broken:
-        raise UserError(f"These tensors hold NaN or infinite values: {listed(broken)}.")
-    other = [
-        key for key, value in weights.items() if value.is_floating_point() != back[key].is_floating_point()
-    ]
-    if other:
-        raise UserError(
-            f"These tensors are no floating-point numbers where they must, or the reverse: {listed(other)}."
-        )
-    changed = [key for key, value in weights.items() if not torch.equal(back[key], value.to(back[key].dtype))]
-    changed = [key for key in changed if key not in kind.names(encoder).derived]
-    if changed:
-        raise UserError(f"These tensors do not come back as they were: {listed(changed)}.")
