@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 ITEMS = {
+    "arm_finetune": "arm_finetune.safetensors",
+    "arm_pretrain": "arm_pretrain.safetensors",
     "r2gen": "r2gen.safetensors",
     "report_cleaners": "report_cleaners.json",
     "vmamba_ss2d": "vmamba_ss2d.safetensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cxreport.checkpoints import load_model, read_provenance
+from cxreport.checkpoints import load_model, read_provenance, save_model
 from cxreport.checkpoints.convert import convert_encoder, publish_encoder
 from cxreport.checkpoints.convert_r2gen import convert_r2gen
 from cxreport.checkpoints.kinds import KINDS
 from cxreport.checkpoints.name_map import to_published
 from cxreport.checkpoints.published.r2gen import r2gen_names
 from cxreport.encoders import Encoder, build_encoder
+from cxreport.encoders.folder import origin
 from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
-from cxreport.recipe import EncoderOptions, R2GenOptions
+from cxreport.recipe import EncoderOptions, R2GenOptions, Recipe
 
 MAMBA: dict[str, Any] = {"width": 24, "depths": (3,), "state_size": 4, "patch": 8}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -163,6 +165,42 @@ def test_a_prefix_of_parallel_training_and_the_entry_of_a_student(tmp_path: Path
     state = {f"module.{key}": value for key, value in published("hdmae", encoder).items()}
     done = convert_encoder(write(tmp_path / "w.pth", {"student": state}), "hdmae", tmp_path / "folder")
     assert (done.options, done.account.entry) == (options, "student")
+
+
+def test_a_key_under_two_names_and_numbers_of_another_kind(tmp_path: Path) -> None:
+    state = published("vmamba", original("vmamba")[0])
+    twice = state | {"norm.weight": state["classifier.norm.weight"]}
+    with pytest.raises(UserError, match=r"it has norm\.weight twice"):
+        convert_encoder(write(tmp_path / "w.pth", twice), "vmamba", tmp_path / "folder")
+    whole = state | {"classifier.norm.weight": torch.ones_like(state["classifier.norm.weight"]).long()}
+    with pytest.raises(UserError, match=r"no floating-point numbers .*: classifier\.norm\.weight"):
+        convert_encoder(write(tmp_path / "w.pth", whole), "vmamba", tmp_path / "folder")
+
+
+def test_half_precision_is_told(tmp_path: Path) -> None:
+    encoder, _ = original("vmamba")
+    state = {key: value.half() for key, value in published("vmamba", encoder).items()}
+    done = convert_encoder(write(tmp_path / "w.pth", state), "vmamba", tmp_path / "folder")
+    assert f"Turned from float16 into our type: {done.account.kept}." in done.account.lines()
+    found = load_file(tmp_path / "folder" / "model.safetensors")
+    assert torch.equal(found["norm.weight"], encoder.state_dict()["norm.weight"].half().float())
+
+
+def test_a_model_that_starts_from_a_folder_does_not_need_it_again(tmp_path: Path) -> None:
+    encoder, options = original("vit")
+    convert_encoder(write(tmp_path / "w.pth", published("vit", encoder)), "vit", tmp_path / "folder")
+    told = origin(tmp_path / "folder")
+    assert (told["encoder"], told["file"], told["kind"]) == ("vit_tiny", "w.pth", "vit")
+    small = {"width": 16, "feed_forward": 16, "heads": 2, "layers": 1, "memory_heads": 2}
+    started = options.model_copy(update={"init": str(tmp_path / "folder")})
+    recipe = Recipe(name="r", model=R2GenOptions(encoder=started, vocabulary_threshold=1, **small))
+    generator = R2Gen.build(recipe.model, ["clear lungs ."])
+    save_model(tmp_path / "model", generator, recipe, {})
+    shutil.rmtree(tmp_path / "folder")
+    loaded, found = load_model(tmp_path / "model")
+    assert found.model.encoder == options
+    assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
+    assert torch.equal(loaded.encoder.state_dict()["positions"], encoder.state_dict()["positions"])
 
 
 def test_positions_that_are_not_sines(tmp_path: Path) -> None:

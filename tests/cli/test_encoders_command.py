@@ -44,3 +44,32 @@ def test_counted_tokens_are_those_that_come_out(name: str) -> None:
         tokens = encoder(torch.zeros(1, 3, 224, 224))
     assert tokens.patches.shape[1] == row["tokens"]["224"]
     assert row["parameters"] == sum(value.numel() for value in encoder.parameters())
+
+
+def test_what_an_encoder_costs() -> None:
+    result = CliRunner().invoke(app, ["encoders", "--profile", "vit_tiny", "--sizes", "32,64", "--json"])
+    assert result.exit_code == 0, result.output
+    costs = json.loads(result.stdout)
+    assert [(row["size"], row["tokens"]) for row in costs["rows"]] == [(32, 4), (64, 16)]
+    assert all(row["seconds"] > 0 and row["memory_bytes"] > 0 for row in costs["rows"])
+    table = CliRunner().invoke(app, ["encoders", "--profile", "vit_tiny", "--sizes", "32,64"]).stdout
+    assert "vit_tiny: 5.5 M parameters, forward, one image, 1 thread(s)." in table
+    assert "Growth exponents in tokens, from 4 tokens on: seconds " in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["--sizes", "224"], 2, "need --profile"),
+        (["--training"], 2, "need --profile"),
+        (["--profile", "vit_tiny", "--sizes", "a"], 2, "whole numbers"),
+        (["--profile", "vit_tiny", "--sizes", "224"], 1, "at least two image sizes"),
+        (["--profile", "vit_tiny", "--sizes", "224,250"], 1, "in multiples of 16 px"),
+        (["--profile", "vit_tinny"], 1, "Unknown encoder 'vit_tinny'"),
+    ],
+)
+def test_mistakes_are_sentences(arguments: list[str], status: int, told: str) -> None:
+    result = CliRunner().invoke(app, ["encoders", *arguments])
+    assert result.exit_code == status
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.output

@@ -31,10 +31,13 @@ MODEL = Format("cxreport-model-1", "model folder", "train again")
 def save_model(folder: Path, generator: Generator, recipe: Recipe, provenance: dict[str, Any]) -> None:
     """Write a model folder; an older model folder of that name is replaced in one step.
 
-    Raises UserError when `folder` holds something else or cannot be written.
+    The recipe in it does not say where an encoder's first weights lay: a model folder holds no path. Raises
+    UserError when `folder` holds something else or cannot be written.
     """
-    config = {"recipe": recipe.model_dump(mode="json")}
-    write_folder(folder, MODEL, config, generator, provenance, generator.save_assets)
+    tree = recipe.model_dump(mode="json")
+    if "encoder" in tree["model"]:
+        tree["model"]["encoder"]["init"] = None
+    write_folder(folder, MODEL, {"recipe": tree}, generator, provenance, generator.save_assets)
 
 
 def load_model(folder: Path) -> tuple[Generator, Recipe]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxreport import __version__
 from cxreport.checkpoints.kinds import KINDS, Kind
-from cxreport.checkpoints.name_map import listed, load_published, to_published
-from cxreport.encoders import Encoder, build_encoder, entry_of
+from cxreport.checkpoints.name_map import NameMap, listed, load_published, to_published
+from cxreport.encoders import build_encoder, entry_of
 from cxreport.encoders.folder import load_weights, read_options, save_encoder
 from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
@@ -23,6 +23,9 @@ from cxreport.weights.torch_file import is_plain, read_weights_file
 
 ENTRIES = ("model", "state_dict", "student")
 """Where training scripts put the weights; a file may also be the weights themselves."""
+
+_PARALLEL = "module."
+"""What training on several devices puts before every key."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,9 @@ class Account:
             lines.append(f"Kept under an older name: {self.renamed}.")
         if self.filled:
             lines.append(f"Absent counters of batches set to 0: {len(self.filled)}.")
+        for dtype, count in self.dtypes.items():
+            if dtype not in ("float32", "int64"):
+                lines.append(f"Turned from {dtype} into our type: {count}.")
         for what, keys in self.dropped.items():
             lines.append(f"Dropped, {what}: {len(keys)} ({listed(keys)}).")
         return lines
@@ -76,7 +82,7 @@ def convert_encoder(path: Path, kind_name: str, folder: Path, heads: int | None 
         names = kind.names(encoder)
         _fill_counters(weights, names.published, kind, account)
         load_published(encoder, weights, names)
-        _check_round_trip(encoder, weights, kind)
+        check_round_trip(encoder, weights, names)
     except UserError as error:
         raise UserError(f"{path} is not converted: {uncapitalised(error)}") from None
     account.kept = len(weights) - len(account.filled)
@@ -115,21 +121,21 @@ def accounted(tree: Any, kind: Kind) -> tuple[dict[str, Tensor], Account]:
     """The tensors of the encoder under their published names without the prefix, and the account."""
     entry, state = state_dict_of(tree)
     account = Account(entry)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if all(key.startswith(_PARALLEL) for key in state):
+        state = {key.removeprefix(_PARALLEL): value for key, value in state.items()}
     weights: dict[str, Tensor] = {}
-    prefixed = kind.prefix and any(key.startswith(kind.prefix) for key in state)
+    prefixed = any(key.startswith(kind.prefix) for key in state)
     for key, value in state.items():
-        inside = key.startswith(kind.prefix) if prefixed else True
+        inside = key.startswith(kind.prefix) or not prefixed
         name = _renamed(key.removeprefix(kind.prefix), kind.renames) if inside else key
-        account.renamed += inside and name != key.removeprefix(kind.prefix)
         what = _reason(name, kind.dropped if inside else kind.others)
         if what:
             account.dropped.setdefault(what, []).append(key)
-        elif inside:
-            weights[name] = value
-        else:
-            weights[key] = value
-    for value in weights.values():
+            continue
+        if name in weights:
+            raise UserError(f"It has {key} twice, under an older and a newer name.")
+        weights[name] = value
+        account.renamed += inside and name != key.removeprefix(kind.prefix)
         dtype = str(value.dtype).removeprefix("torch.")
         account.dtypes[dtype] = account.dtypes.get(dtype, 0) + 1
     return weights, account
@@ -154,6 +160,25 @@ def state_dict_of(tree: Any) -> tuple[str, dict[str, Tensor]]:
             f" tensors: {listed(sorted(others)) or 'it is empty'}."
         )
     return entry, state
+
+
+def check_round_trip(module: nn.Module, weights: Mapping[str, Tensor], names: NameMap) -> None:
+    """UserError unless every tensor comes back as it was, is finite and of the same kind of numbers."""
+    back = to_published(module, names)
+    found: dict[str, list[str]] = {}
+    for key in weights.keys() - names.derived.keys():
+        if problem := _problem(weights[key], back[key]):
+            found.setdefault(problem, []).append(key)
+    for problem, keys in found.items():
+        raise UserError(f"These tensors {problem}: {listed(sorted(keys))}.")
+
+
+def _problem(value: Tensor, back: Tensor) -> str | None:
+    if value.is_floating_point() != back.is_floating_point():
+        return "are no floating-point numbers where they must, or the reverse"
+    if value.is_floating_point() and not value.isfinite().all():
+        return "hold NaN or infinite values"
+    return None if torch.equal(value.to(back.dtype), back) else "do not come back as they were"
 
 
 def uncapitalised(error: Exception) -> str:
@@ -222,18 +247,3 @@ def _fill_counters(weights: dict[str, Tensor], known: set[str], kind: Kind, acco
     if kind.counters:
         account.filled = sorted(key for key in known - weights.keys() if key.endswith(".num_batches_tracked"))
         weights |= {key: torch.tensor(0) for key in account.filled}
-
-
-def _check_round_trip(encoder: Encoder, weights: Mapping[str, Tensor], kind: Kind) -> None:
-    """UserError unless every tensor comes back as it was, and is finite."""
-    back = to_published(encoder, kind.names(encoder))
-    broken = [
-        key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
-    ]
-    if broken:
-        raise UserError(f"these tensors hold NaN or infinite values: {listed(broken)}.")
-    changed = [key for key, value in weights.items() if not torch.equal(back[key], value.to(back[key].dtype))]
-    derived = kind.names(encoder).derived
-    changed = [key for key in changed if key not in derived]
-    if changed:
-        raise UserError(f"these tensors do not come back as they were: {listed(changed)}.")

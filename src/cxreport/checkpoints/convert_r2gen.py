@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cxreport.checkpoints import save_model
-from cxreport.checkpoints.convert import Account, Converted, provenance, state_dict_of, uncapitalised
+from cxreport.checkpoints.convert import (
+    Account,
+    Converted,
+    check_round_trip,
+    provenance,
+    state_dict_of,
+    uncapitalised,
+)
 from cxreport.checkpoints.name_map import load_published
 from cxreport.checkpoints.published.r2gen import r2gen_names
 from cxreport.data.text import legacy_iu
@@ -46,7 +53,9 @@ def convert_r2gen(
                 f" {threshold}; give the annotation file and --threshold of its training."
             )
         generator = R2Gen(options, build_encoder(options.encoder), tokenizer)
-        load_published(generator, weights, r2gen_names(generator))
+        names = r2gen_names(generator)
+        load_published(generator, weights, names)
+        check_round_trip(generator, weights, names)
     except UserError as error:
         raise UserError(f"{path} is not converted: {uncapitalised(error)}") from None
     recipe = Recipe(

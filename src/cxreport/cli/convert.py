@@ -52,6 +52,9 @@ def convert(
         return
     for line in done.account.lines():
         typer.echo(line)
-    encoder = shape | ({} if kind == "r2gen" else {"init": str(out)})
-    inside = ", ".join(f"{key}: {value}" for key, value in ({"name": done.options.name} | encoder).items())
+    if kind == "r2gen":
+        typer.echo(f"{out}: a model folder, for cxreport generate.")
+        return
+    options = {"name": done.options.name} | shape | {"init": str(out)}
+    inside = ", ".join(f"{key}: {value}" for key, value in options.items())
     typer.echo(f"{out}: {done.options.name}. In a recipe: encoder: {{{inside}}}")

@@ -7,7 +7,16 @@ from typing import Any
 
 from cxreport.encoders import Encoder
 from cxreport.recipe import EncoderOptions
-from cxreport.weights.folder import WEIGHTS, Format, check_fit, read_folder, read_tensors, write_folder
+from cxreport.weights.folder import (
+    WEIGHTS,
+    Format,
+    check_fit,
+    digest_of,
+    read_folder,
+    read_provenance_file,
+    read_tensors,
+    write_folder,
+)
 
 ENCODER = Format("cxreport-encoder-1", "folder of encoder weights", "convert again")
 
@@ -21,6 +30,13 @@ def save_encoder(folder: Path, encoder: Encoder, options: EncoderOptions, proven
 def read_options(folder: Path) -> EncoderOptions:
     """The options that build the encoder of a folder, once every file of it is verified."""
     return EncoderOptions.model_validate(read_folder(folder, ENCODER)["encoder"])
+
+
+def origin(folder: Path) -> dict[str, Any]:
+    """Where a folder's weights come from, for the provenance of a model that starts from them."""
+    made_for = read_options(folder)
+    facts = {"encoder": made_for.name, "weights_sha256": digest_of(folder / WEIGHTS)}
+    return facts | read_provenance_file(folder).get("converted_from", {})
 
 
 def load_weights(encoder: Encoder, folder: Path) -> None:

@@ -128,7 +128,7 @@ def _check_shapes(
         )
     (batch, groups, width, length), size = u.shape, A.shape[1]
     channels = groups * width
-    expected = {"delta": (delta, u.shape), "A": (A, (channels, size)), "z": (z, u.shape)}
+    expected = {"u": (u, u.shape), "delta": (delta, u.shape), "z": (z, u.shape), "A": (A, (channels, size))}
     expected |= {name: (each, (batch, groups, size, length)) for name, each in (("B", B), ("C", C))}
     expected |= {name: (each, (channels,)) for name, each in (("D", D), ("delta_bias", bias))}
     for name, (tensor, shape) in expected.items():

@@ -14,6 +14,7 @@ from torch import nn
 
 import cxreport
 from cxreport.data.store import PreparedDataset
+from cxreport.encoders.folder import origin
 from cxreport.recipe import Recipe
 
 PACKAGES = (
@@ -35,6 +36,7 @@ def facts(recipe: Recipe, dataset: PreparedDataset, generator: nn.Module) -> dic
         "recipe": recipe.name,
         "seed": recipe.seed,
         "dataset": dataset_facts(dataset),
+        "encoder_init": origin(Path(init)) if (init := recipe.model.encoder.init) else None,
         "parameters": sum(parameter.numel() for parameter in generator.parameters()),
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),

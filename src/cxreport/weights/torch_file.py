@@ -164,10 +164,14 @@ def _parameter(data: Any, *_: Any) -> Tensor:
     return data
 
 
-def _mapping(*items: Any) -> dict[Any, Any]:
-    if items:
-        raise RefusedError("has a mapping that is made of items")
-    return {}
+def _mapping(pairs: Any = ()) -> dict[Any, Any]:
+    """An empty mapping; Python 2 gave it its pairs at once."""
+    found = {}
+    for key, value in pairs:
+        if not isinstance(key, str | int):
+            raise RefusedError(f"has a key of type {type(key).__name__}")
+        found[key] = value
+    return found
 
 
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
