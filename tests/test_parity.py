@@ -20,8 +20,6 @@ ITEMS = {
     "report_cleaners": "report_cleaners.json",
     "vmamba_ss2d": "vmamba_ss2d.safetensors",
     "mae_hd": "mae_hd.safetensors",
-    "arm_pretrain": "arm_pretrain.safetensors",
-    "arm_finetune": "arm_finetune.safetensors",
     "qformer": "qformer.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",

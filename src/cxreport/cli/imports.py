@@ -261,7 +261,8 @@ def data_rexrank(
     from cxreport.metrics.predictions import read_predictions
 
     def drafts(path: Path) -> dict[str, str]:
-        return {prediction.study_id: prediction.hypothesis for prediction in read_predictions(path).studies}
+        studies = read_predictions(path).studies
+        return {study.study_id: study.hypothesis for study in studies if study.hypothesis is not None}
 
     with output(out):
         written = write_rexrank(file, out, drafts(predictions), drafts(impressions) if impressions else None)
