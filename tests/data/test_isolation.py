@@ -32,7 +32,7 @@ real = images.picture_in
 grey = np.tile(np.arange(9, dtype=np.uint8), (5, 1))
 kept = []
 
-def picture_in(path, *, max_side=None):
+def picture_in(path, **options):
     name = path.name
     if name == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -67,7 +67,7 @@ def picture_in(path, *, max_side=None):
         import resource
         kinds = (resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
         return images.Picture(grey, None, tuple(str(resource.getrlimit(kind)[0]) for kind in kinds))
-    return real(path, max_side=max_side)
+    return real(path, **options)
 
 images.picture_in = picture_in
 """

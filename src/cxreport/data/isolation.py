@@ -82,8 +82,8 @@ class IsolatedReader:
 
     def picture(self, path: Path | str, *, max_side: int | None = None) -> Picture:
         """The picture in a file, not yet encoded; see :func:`cxreport.data.images.picture_in`."""
-        request = {"path": os.fspath(path), "folder": os.getcwd(), "max_side": max_side}
-        return self._ask(request, b"", str(path))
+        name = str(path)
+        return self._ask({"path": os.path.abspath(path), "name": name, "max_side": max_side}, b"", name)
 
     def close(self) -> None:
         """End the worker, if there is one."""
@@ -270,8 +270,8 @@ def _serve(memory: int, seconds: float) -> None:
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
     try:
         if "path" in request:
-            os.chdir(request["folder"])
-            picture = picture_in(Path(request["path"]), max_side=request["max_side"])
+            path = Path(request["path"])
+            picture = picture_in(path, name=request["name"], max_side=request["max_side"])
         else:
             picture = picture_of(io.BytesIO(content), request["name"], max_side=request["max_side"])
     except UserError as error:
