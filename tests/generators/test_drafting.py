@@ -19,10 +19,10 @@ from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
-from cxreport.generators.drafting import draft_files, draft_split
+from cxreport.generators.drafting import draft_files, draft_split, protocol_id
 from cxreport.generators.prediction_file import write_predictions
 from cxreport.metrics.evaluate import evaluate_file
-from cxreport.recipe import DecodingOptions, Recipe
+from cxreport.recipe import DataOptions, DecodingOptions, Recipe
 from cxreport.study import Draft, Finding, Report, Study, View
 
 TEXTS = {
@@ -361,3 +361,9 @@ def test_nothing_readable_is_a_mistake(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="holds no file"):
         draft_files(Brightness(), recipe, [tmp_path / "folder"])
+
+
+def test_the_protocol_names_what_changes_a_reference():
+    assert protocol_id(DataOptions()) == "findings.full.clean"
+    options = DataOptions(section="both", cleaner="characters", marks="drop")
+    assert protocol_id(options) == "both.full.characters.marks-drop"
