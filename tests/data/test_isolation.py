@@ -236,6 +236,8 @@ def test_a_worker_that_cannot_start(png, monkeypatch):
         b"\x02\0\0\0{}",
         b"\x04\0\0\0\x80\x81\x82\x83",
         json.dumps({"width": 10**6, "height": 10**6, "projection": None, "warnings": []}).encode(),
+        json.dumps({"width": 1e999, "height": 1, "projection": None, "warnings": []}).encode(),
+        b"\x00\x80\0\0" + b"[" * 2**15,
         json.dumps({"width": -1, "height": -1, "projection": None, "warnings": []}).encode(),
         json.dumps({"width": 9, "height": 9, "projection": None, "warnings": None}).encode(),
         json.dumps({"width": 9, "height": 9, "projection": None, "warnings": []}).encode() + b"short",
