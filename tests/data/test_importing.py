@@ -356,6 +356,7 @@ def test_the_random_salt_lasts_until_the_end_only(release, tmp_path, monkeypatch
         import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(5))
     partial = tmp_path / ".out.partial"
     assert (partial / "salt").stat().st_mode & 0o077 == 0
+    assert partial.stat().st_mode & 0o077 == 0
     assert b"MRN" not in b"".join(path.read_bytes() for path in partial.rglob("*") if path.is_file())
     salt = (partial / "salt").read_text()
     dataset = import_release(release(4), tmp_path / "out", workers=0)

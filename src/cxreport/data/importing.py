@@ -80,7 +80,7 @@ def import_release(
     by_patient = {"seed": seed, "shares": dict(zip(SPLITS, shares, strict=True))}
     with explained(out, RESUME):
         check_free(out)
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(0o700, parents=True, exist_ok=True)
     with _locked(partial), _kept_if_worth_it(partial):
         with explained(out, RESUME):
             asked = {"split": split, **by_patient, **options}
