@@ -421,10 +421,10 @@ def test_a_kill_after_the_end_leaves_no_salt_for_long(release, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("cxreport.data.importing.shutil.rmtree", killed)
         with pytest.raises(StoppedError):
-            import_release(release(4), tmp_path / "out", workers=0)
+            import_release(release(6), tmp_path / "out", workers=0)
     assert (tmp_path / ".out.partial" / "salt").is_file()
     with pytest.raises(UserError, match="not an empty folder"):
-        import_release(release(4), tmp_path / "out", workers=0)
+        import_release(release(6), tmp_path / "out", workers=0)
     assert len(PreparedDataset.open(tmp_path / "out").split("train")) == 2
     assert not (tmp_path / ".out.partial").exists()
 
