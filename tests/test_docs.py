@@ -130,6 +130,12 @@ def test_a_page_is_one_subject(page: Path) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) <= 200
 
 
+def test_every_source_has_a_page() -> None:
+    command: Any = get_command(app)
+    sources = set(command.commands["data"].commands["import"].commands) - {"folder"}
+    assert sources == {page.stem for page in (ROOT / "docs" / "sources").glob("*.md")}
+
+
 def test_the_tree_names_every_file() -> None:
     tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     package = ROOT / "src" / "cxreport"

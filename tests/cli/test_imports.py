@@ -22,7 +22,7 @@ def run(*arguments):
         ("mimic-cxr", mimic_cxr, ("--last-paragraph", "--labels", "negbio"), 4),
         ("chexpert-plus", chexpert_plus, ("--sections", "both", "--labels", "none"), 3),
         ("nih", nih, ("--split", "patient", "--seed", "1"), 4),
-        ("covid", covid, ("--keep-identifiers",), 5),
+        ("covid", covid, ("--keep-identifiers",), 6),
         ("rsna", rsna, ("--max-side", "32", "--format", "jpeg"), 4),
     ],
 )

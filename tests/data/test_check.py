@@ -21,6 +21,7 @@ from cxreport.data.importing import import_release
 from cxreport.data.rows import SCHEMA
 from cxreport.data.shards import read_rows
 from cxreport.data.sources import Release
+from cxreport.data.sources.phantom import phantom_studies
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
 from cxreport.study import SPLITS, Report, Study, View
@@ -189,6 +190,17 @@ def test_command(tmp_path):
         "count": 1,
         "found": ["s3 (train), s5 (test)"],
     }
+
+
+def test_phantoms_look_alike_but_copies_are_found(tmp_path):
+    made = list(phantom_studies(60, 64, "grammar", 9223))
+    plain = write_dataset(made, tmp_path / "a", source="phantom", source_version="1", options={})
+    assert check_dataset(plain, workers=0).clean
+    made[-1] = replace(made[-1], views=(made[0].views[0],))
+    copied = write_dataset(made, tmp_path / "b", source="phantom", source_version="1", options={})
+    first, last = made[0].study_id, made[-1].study_id
+    leaks = found(copied)["near-identical images in two splits"]
+    assert leaks == (f"{first} (train) view 1 = {last} (test) view 1",)
 
 
 def check_real(release: Release, out: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.files import first_file, inside, inside_or_count, needed_file, release_folder
@@ -37,6 +39,26 @@ def test_names_that_leave(root, name):
     assert inside(root, name) is None
     assert inside_or_count(root, name, left_out) is None
     assert left_out.counts == {"image path leaves the folder": 1}
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory):
+    """A folder with ways out of it and around in it."""
+    root = tmp_path_factory.mktemp("maze") / "root"
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "sub" / "up").symlink_to("../..")
+    (root / "sub" / "round").symlink_to("../sub/deep")
+    (root / "loop").symlink_to("loop")
+    return root
+
+
+PARTS = st.sampled_from(["..", ".", "", "sub", "deep", "up", "round", "loop", "root", "a.png", "\\", "~"])
+
+
+@given(parts=st.lists(PARTS, max_size=8))
+def test_no_way_leads_out(maze, parts):
+    path = inside(maze, "/".join(parts))
+    assert path is None or path.resolve().is_relative_to(maze.resolve())
 
 
 def test_a_root_that_is_a_link_is_followed(root, tmp_path):

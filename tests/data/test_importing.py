@@ -356,6 +356,7 @@ def test_the_random_salt_lasts_until_the_end_only(release, tmp_path, monkeypatch
         import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(5))
     partial = tmp_path / ".out.partial"
     assert (partial / "salt").stat().st_mode & 0o077 == 0
+    assert partial.stat().st_mode & 0o077 == 0
     assert b"MRN" not in b"".join(path.read_bytes() for path in partial.rglob("*") if path.is_file())
     salt = (partial / "salt").read_text()
     dataset = import_release(release(4), tmp_path / "out", workers=0)
@@ -411,6 +412,21 @@ def test_a_failure_before_the_first_shard_leaves_nothing(release, tmp_path):
         import_release(release(4), tmp_path / "out", workers=0, progress=stopped_after(3))
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     import_release(release(4), tmp_path / "out", max_side=32, workers=0)
+
+
+def test_a_kill_after_the_end_leaves_no_salt_for_long(release, tmp_path, monkeypatch):
+    def killed(path: Path, **_: object) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cxreport.data.importing.shutil.rmtree", killed)
+        with pytest.raises(StoppedError):
+            import_release(release(6), tmp_path / "out", workers=0)
+    assert (tmp_path / ".out.partial" / "salt").is_file()
+    with pytest.raises(UserError, match="not an empty folder"):
+        import_release(release(6), tmp_path / "out", workers=0)
+    assert len(PreparedDataset.open(tmp_path / "out").split("train")) == 2
+    assert not (tmp_path / ".out.partial").exists()
 
 
 def test_two_imports_at_once(release, tmp_path):
@@ -497,8 +513,9 @@ def kill_until_done(tmp_path: Path, images: int, kills: int, seed: int) -> int:
         done += process.wait() == -signal.SIGKILL
         if (tmp_path / "out").exists():
             break
-    if not (tmp_path / "out").exists():
-        subprocess.run([*command, str(tmp_path / "out")], check=True, capture_output=True)
+    finished = (tmp_path / "out").exists()
+    last = subprocess.run([*command, str(tmp_path / "out")], capture_output=True)
+    assert (last.returncode == 0) != finished
     assert files_under(tmp_path / "out") == files_under(tmp_path / "whole")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     return done

@@ -32,7 +32,7 @@ real = images.picture_in
 grey = np.tile(np.arange(9, dtype=np.uint8), (5, 1))
 kept = []
 
-def picture_in(path, *, max_side=None):
+def picture_in(path, **options):
     name = path.name
     if name == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -67,7 +67,7 @@ def picture_in(path, *, max_side=None):
         import resource
         kinds = (resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
         return images.Picture(grey, None, tuple(str(resource.getrlimit(kind)[0]) for kind in kinds))
-    return real(path, max_side=max_side)
+    return real(path, **options)
 
 images.picture_in = picture_in
 """
@@ -236,6 +236,8 @@ def test_a_worker_that_cannot_start(png, monkeypatch):
         b"\x02\0\0\0{}",
         b"\x04\0\0\0\x80\x81\x82\x83",
         json.dumps({"width": 10**6, "height": 10**6, "projection": None, "warnings": []}).encode(),
+        json.dumps({"width": 1e999, "height": 1, "projection": None, "warnings": []}).encode(),
+        b"\x00\x80\0\0" + b"[" * 2**15,
         json.dumps({"width": -1, "height": -1, "projection": None, "warnings": []}).encode(),
         json.dumps({"width": 9, "height": 9, "projection": None, "warnings": None}).encode(),
         json.dumps({"width": 9, "height": 9, "projection": None, "warnings": []}).encode() + b"short",

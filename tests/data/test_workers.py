@@ -78,3 +78,15 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     # The workers share the pipe of stdout: run() would wait for one that lives on.
     assert done.returncode == -signal.SIGKILL
     assert int(done.stdout) > 0
+
+
+def test_processes_that_cannot_start_are_told_and_not_tried_again_for_every_task():
+    """A spawned process reads the program's file again; a program on stdin has none."""
+    program = (
+        "from cxreport.data.workers import in_order\n"
+        "print(list(in_order(abs, range(1000), 2, lambda task: None)))\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "UserError: Worker processes cannot start" in done.stderr
+    assert done.stdout == ""

@@ -20,10 +20,10 @@ from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
-from cxreport.generators.drafting import draft_files, draft_split
+from cxreport.generators.drafting import draft_files, draft_split, protocol_id
 from cxreport.generators.prediction_file import write_predictions
 from cxreport.metrics.evaluate import Options, evaluate_file
-from cxreport.recipe import DecodingOptions, Recipe
+from cxreport.recipe import DataOptions, DecodingOptions, Recipe
 from cxreport.study import Draft, Finding, Report, Study, View
 
 TEXTS = {
@@ -390,3 +390,9 @@ def test_a_line_names_the_patient_by_a_hash_and_the_facts_of_subgroups(
     assert len(hashes[0]) == 16
     assert hashes[0] != hashes[1]
     assert evaluate_file(tmp_path / "a.jsonl", Options(metrics=("bleu",)))["patients"] == 1
+
+
+def test_the_protocol_names_what_changes_a_reference():
+    assert protocol_id(DataOptions()) == "findings.full.clean"
+    options = DataOptions(section="both", cleaner="characters", marks="drop")
+    assert protocol_id(options) == "both.full.characters.marks-drop"

@@ -22,6 +22,7 @@ ROWS = (
     ("3", "9", "No Finding", "PA", "X-ray", "2020", "images", "c.jpg", SHARED),
     ("4", "0", "Tuberculosis", "Axial", "CT", "2020", "volumes", "ct.nii.gz", "A slice."),
     ("5", "", "todo", "PA", "X-ray", "", "images", "b1.jpg", "Twice in the table."),
+    ("5", "7", "todo", "PA", "X-ray", "", "images", "e.jpg", "Its patient has b1.jpg too."),
     ("6", "", "todo", "PA", "X-ray", "", "images", "d.jpg", ""),
 )  # fmt: skip
 

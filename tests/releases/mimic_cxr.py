@@ -92,11 +92,15 @@ def make(
     columns = (
         "dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows",
         "Columns", "StudyDate", "StudyTime", "ProcedureCodeSequence_CodeMeaning",
+        "ViewCodeSequence_CodeMeaning", "PatientOrientationCodeSequence_CodeMeaning",
     )  # fmt: skip
     write_table(
         folder / f"mimic-cxr-2.0.0-metadata{suffix}",
         columns,
-        [(d, p, s, "CHEST", view, 48, 40, 21800506, "213014.531", "CHEST") for d, s, p, _, view in rows],
+        [
+            (d, p, s, "CHEST", view, 48, 40, 21800506, "213014.531", "CHEST", view, "Erect")
+            for d, s, p, _, view in rows
+        ],
     )
     for kind in ("chexpert", "negbio"):
         cells = {90000001: {"Lung Lesion": "1.0", "Pneumonia": "0.0"}, 90000002: {"Edema": "-1.0"}}

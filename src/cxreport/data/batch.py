@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional as transforms
 
@@ -210,12 +211,9 @@ def normalised(pixels: Tensor) -> Tensor:
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items into a batch with V = the most views among them; absent views are zero and masked."""
-    most = max(len(item.images) for item in items)
-    images = items[0].images.new_zeros(len(items), most, *items[0].images.shape[1:])
-    view_mask = torch.zeros(len(items), most, dtype=torch.bool)
-    for row, item in enumerate(items):
-        images[row, : len(item.images)] = item.images
-        view_mask[row, : len(item.images)] = True
+    images = pad_sequence([item.images for item in items], batch_first=True)
+    counts = torch.tensor([len(item.images) for item in items])
+    view_mask = torch.arange(images.shape[1]) < counts[:, None]
     return Batch(
         images,
         view_mask,

@@ -15,7 +15,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxreport.data.hashing import MAX_DISTANCE, MIN_DETAIL, SIDE, detail, perceptual_hash, same_pictures
+from cxreport.data.hashing import (
+    MAX_DISTANCE,
+    MIN_DETAIL,
+    MIN_PHANTOM_DETAIL,
+    SIDE,
+    detail,
+    perceptual_hash,
+    same_pictures,
+)
 from cxreport.data.images import decode
 from cxreport.data.shards import content_sha256, digest_of
 from cxreport.data.splits import LONG_WORDS, RARE_STUDIES, sha256_of_ids
@@ -70,7 +78,7 @@ class Checked:
             ],
             "settings": {
                 "hash_distance": MAX_DISTANCE,
-                "detail_correlation": MIN_DETAIL,
+                "detail_correlation": _least(self.dataset),
                 "long_words": LONG_WORDS,
                 "rare_studies": RARE_STUDIES,
             },
@@ -237,6 +245,10 @@ def _shared_texts(listed: _Listed) -> tuple[list[str], list[str]]:
     return long_rare, other
 
 
+def _least(dataset: PreparedDataset) -> float:
+    return MIN_PHANTOM_DETAIL if dataset.info["source"] == "phantom" else MIN_DETAIL
+
+
 def _near_identical(
     dataset: PreparedDataset,
     listed: _Listed,
@@ -259,5 +271,5 @@ def _near_identical(
         own = hashes[image]
         if own is not None:
             groups[listed.splits[study]].append((image, own))
-    for one, other in same_pictures(groups, detail_of, progress):
+    for one, other in same_pictures(groups, detail_of, progress, least=_least(dataset)):
         yield f"{called(one)} = {called(other)}"

@@ -43,7 +43,7 @@ def displayed(dataset: Dataset, stored: NDArray[np.number], name: str) -> tuple[
         raise UserError(f"{name} shows one single grey; it is not a radiograph.")
     grey = np.empty(stored.shape, np.uint8)
     for rows in row_blocks(stored):
-        grey[rows] = table[scale.codes[rows]]
+        np.take(table, scale.codes[rows], out=grey[rows], mode="clip")  # "clip" needs no check and no buffer
     return grey, notes
 
 

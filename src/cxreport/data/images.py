@@ -74,16 +74,19 @@ def inspect(path: Path | str, *, max_side: int | None = None, image_format: Imag
     return picture_in(Path(path), max_side=max_side).inspected(image_format)
 
 
-def picture_in(path: Path, *, max_side: int | None = None) -> Picture:
-    """The picture in a file, not yet encoded; see :func:`inspect`."""
+def picture_in(path: Path, *, name: str | None = None, max_side: int | None = None) -> Picture:
+    """The picture in a file, not yet encoded; sentences call it `name`. See :func:`inspect`."""
+    name = name or str(path)
     try:
         if not path.is_file():
-            raise UserError(f"There is no file {path}." if not path.exists() else f"{path} is not a file.")
+            raise UserError(f"There is no file {name}." if not path.exists() else f"{name} is not a file.")
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
+        raise UserError(
+            f"Cannot read {name}: {getattr(error, 'strerror', None) or 'no such name'}."
+        ) from None
     with file:
-        return picture_of(file, str(path), max_side=max_side)
+        return picture_of(file, name, max_side=max_side)
 
 
 def picture_of(file: BinaryIO, name: str, *, max_side: int | None = None) -> Picture:

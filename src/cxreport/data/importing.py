@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from cxreport.data.images import ImageFormat
 from cxreport.data.plan import Plan, SplitBy, make_plan
 from cxreport.data.shards import write_json
-from cxreport.data.shardstore import FINISHED, Progress, ShardStore
+from cxreport.data.shardstore import DATASET, FINISHED, Progress, ShardStore
 from cxreport.data.sources import Release
 from cxreport.data.splits import SHARES
 from cxreport.data.store import FORMAT, PreparedDataset, check_free, explained, publish
@@ -79,8 +79,9 @@ def import_release(
     }
     by_patient = {"seed": seed, "shares": dict(zip(SPLITS, shares, strict=True))}
     with explained(out, RESUME):
+        _clear_remains(partial)
         check_free(out)
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(0o700, parents=True, exist_ok=True)
     with _locked(partial), _kept_if_worth_it(partial):
         with explained(out, RESUME):
             asked = {"split": split, **by_patient, **options}
@@ -109,6 +110,16 @@ def import_release(
             publish(store.folder, out)
     shutil.rmtree(partial, ignore_errors=True)
     return PreparedDataset.open(out)
+
+
+def _clear_remains(partial: Path) -> None:
+    """Remove what an import left that was killed after its dataset had taken its name."""
+    if (
+        (partial / "plan.json").is_file()
+        and (partial / FINISHED).is_dir()
+        and not (partial / DATASET).is_dir()
+    ):
+        shutil.rmtree(partial)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from cxreport.study import PROJECTIONS
 
 _MAX_HEADER_BYTES = 2**16
 _START_SECONDS = 120.0
+_NO_ANSWER = (OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -82,8 +83,8 @@ class IsolatedReader:
 
     def picture(self, path: Path | str, *, max_side: int | None = None) -> Picture:
         """The picture in a file, not yet encoded; see :func:`cxreport.data.images.picture_in`."""
-        request = {"path": os.fspath(path), "folder": os.getcwd(), "max_side": max_side}
-        return self._ask(request, b"", str(path))
+        name = str(path)
+        return self._ask({"path": os.path.abspath(path), "name": name, "max_side": max_side}, b"", name)
 
     def close(self) -> None:
         """End the worker, if there is one."""
@@ -128,7 +129,7 @@ class IsolatedReader:
                 return _picture(_receive(worker.stdout), worker.stdout)
         except (UserError, MemoryError):
             raise
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+        except _NO_ANSWER:
             worker.kill()
             status = worker.wait()
             self.close()
@@ -150,12 +151,12 @@ class IsolatedReader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
-                pipesize=2**20,
             )
             assert self._worker.stdout is not None
+            _widen(self._worker.stdout)
             with _Deadline(self._worker, _START_SECONDS):
                 _receive(self._worker.stdout)
-        except (OSError, EOFError, ValueError) as error:
+        except _NO_ANSWER as error:
             self.close()
             raise UserError(
                 f"The process that reads images cannot start ({type(error).__name__}); allow it more than "
@@ -172,6 +173,14 @@ def inspect_isolated(
     """:meth:`IsolatedReader.inspect` for a single file, with a worker that is started for it alone."""
     with IsolatedReader(limits) as reader:
         return reader.inspect(path, max_side=max_side)
+
+
+def _widen(pipe: BinaryIO | Any) -> None:
+    """Larger pipes save switches between the processes; only Linux has them, and it may refuse."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 2**20)
 
 
 class _Deadline:
@@ -270,8 +279,8 @@ def _serve(memory: int, seconds: float) -> None:
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
     try:
         if "path" in request:
-            os.chdir(request["folder"])
-            picture = picture_in(Path(request["path"]), max_side=request["max_side"])
+            path = Path(request["path"])
+            picture = picture_in(path, name=request["name"], max_side=request["max_side"])
         else:
             picture = picture_of(io.BytesIO(content), request["name"], max_side=request["max_side"])
     except UserError as error:

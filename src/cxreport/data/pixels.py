@@ -13,7 +13,7 @@ from cxreport.errors import UserError
 MAX_PIXELS = 80_000_000
 """Images that declare more pixels are refused undecoded. A large detector has 20 million."""
 
-_BLOCK = 2**20
+_BLOCK = 2**19
 
 
 def stretched(values: NDArray[np.generic], low: float, high: float, name: str) -> NDArray[np.uint8]:
@@ -35,7 +35,7 @@ def stretched(values: NDArray[np.generic], low: float, high: float, name: str) -
 
 
 def row_blocks(image: NDArray[np.generic]) -> Iterator[slice]:
-    """Slices of rows of about a million pixels, so that temporary arrays stay small next to `image`."""
+    """Slices of rows of about half a million pixels, so that temporary arrays stay small next to `image`."""
     height = max(1, _BLOCK // max(1, image[:1].size))
     for top in range(0, len(image), height):
         yield slice(top, top + height)

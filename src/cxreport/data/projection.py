@@ -6,9 +6,8 @@ import re
 
 from cxreport.study import Projection
 
-_FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "F", "正位"}
+_FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "F"}
 _LATERAL = {"L", "LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "SAGITTAL", "SEITLICH", "PROFIL", "PERFIL"}
-_LATERAL |= {"侧位"}
 
 
 def projection_of(text: str) -> Projection | None:
@@ -17,8 +16,9 @@ def projection_of(text: str) -> Projection | None:
     None when it names none, or both.
     """
     joined = re.sub(r"\b(postero|antero)[ -]+(anterior|posterior)\b", r"\1\2", text, flags=re.IGNORECASE)
-    words = {*re.findall(r"[A-Z]+", joined.upper()), *re.findall("[正侧]位", joined)}
-    frontal, lateral = bool(words & _FRONTAL), bool(words & _LATERAL)
+    words = set(re.findall(r"[A-Z]+", joined.upper()))
+    frontal = bool(words & _FRONTAL or re.search("正侧?位", text))
+    lateral = bool(words & _LATERAL or "侧位" in text)
     if frontal == lateral:
         return None
     return "frontal" if frontal else "lateral"

@@ -22,6 +22,8 @@ from cxreport.data.workers import in_order
 from cxreport.study import SPLITS
 
 Progress = Callable[[str, int, int], None]
+DATASET = "dataset"
+"""Folder of the shards in the partial folder of an import; renamed to the dataset at the end."""
 FINISHED = "finished"
 """Folder of the notes of finished shards in the partial folder of an import."""
 
@@ -47,7 +49,7 @@ class ShardStore:
     def __init__(
         self, plan: Plan, partial: Path, max_side: int | None, image_format: ImageFormat, text_only: bool
     ) -> None:
-        self.folder = partial / "dataset"
+        self.folder = partial / DATASET
         self._finished = partial / FINISHED
         self.plan = plan
         self._max_side, self._image_format, self._text_only = max_side, image_format, text_only
@@ -112,6 +114,7 @@ class ShardStore:
 
     def _clear(self) -> None:
         """Make the folders, and remove what belongs to no shard of the plan."""
+        self.folder.mkdir(exist_ok=True)
         self._finished.mkdir(exist_ok=True)
         wanted = set()
         for shard in self.plan.shards:

@@ -23,7 +23,7 @@ from cxreport.errors import UserError
 
 MAX_TABLE_BYTES = 4 << 30
 """Unpacked; the largest official table, that of CheXpert Plus, has less than a gigabyte."""
-MAX_JSON_BYTES = 2 << 30
+MAX_JSON_BYTES = 1 << 30
 """A JSON file is held in memory as a whole."""
 MAX_FIELD = 1 << 20
 """Characters of one field."""

@@ -13,6 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from cxreport.errors import UserError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -41,7 +43,8 @@ def in_order(
 
     Results come in the order of `tasks`, of which only a few (:data:`AHEAD` per worker) are held at a
     time. When a worker is killed or crashes, every task that was under way runs again, alone in a process
-    of its own; the one that kills that too gets ``died(task)`` as its result.
+    of its own; the one that kills that too gets ``died(task)`` as its result. Raises UserError where no
+    process can start, as in a program that is read from stdin.
     """
     if workers == 0:
         yield from map(function, tasks)
@@ -91,6 +94,7 @@ def _one_by_one(
     done: list[tuple[Task, Future[Result]]] = []
     pool = pool_of(1)
     try:
+        _check_start(pool)
         for task in tasks:
             future = _submitted(pool, function, task)
             try:
@@ -107,6 +111,17 @@ def _one_by_one(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return done
+
+
+def _check_start(pool: ProcessPoolExecutor) -> None:
+    """Let `pool` do next to nothing: where even that fails no task is to blame."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise UserError(
+            'Worker processes cannot start; put the call under if __name__ == "__main__" in a script file, '
+            "or use workers=0."
+        ) from None
 
 
 def _start(parent: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from releases import chexpert_plus as release
@@ -57,6 +58,21 @@ def test_rows_that_disagree_are_counted(tmp_path):
     assert study_id("patient90004", "1") not in {record.study_id for record in found.records}
     assert found.exclusions.counts["rows disagree on the report"] == 1
     assert found.exclusions.counts["no deid_patient_id"] == 1
+
+
+def test_texts_are_streamed(tmp_path):
+    """Twenty megabytes of texts pass through; of each study only its paths stay."""
+    rows = [
+        {**release.ROWS[0], "deid_patient_id": f"patient{number}", "section_findings": "x" * 10_000}
+        for number in range(2000)
+    ]
+    release.make(tmp_path, rows)
+    tracemalloc.start()
+    found = sum(1 for _ in chexpert_plus(tmp_path).records)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == 2004
+    assert peak < 8_000_000
 
 
 def test_the_import_names_no_patient(tmp_path):

@@ -14,7 +14,7 @@ def test_images_become_studies(tmp_path):
     release.make(tmp_path)
     found = covid(tmp_path)
     records = {record.study_id: record for record in found.records}
-    assert list(records) == ["a-PA", "b1", "b2", "c", "d"]
+    assert list(records) == ["a-PA", "b1", "b2", "c", "e", "d"]
     pair = records["a-PA"]
     assert [(image.name, image.projection) for image in pair.images] == [
         ("a-PA.jpg", "frontal"),
@@ -31,7 +31,7 @@ def test_images_become_studies(tmp_path):
 def test_patients_who_share_a_note_or_an_image_are_one(tmp_path):
     release.make(tmp_path)
     patients = {record.study_id: record.patient_id for record in covid(tmp_path).records}
-    assert patients["b1"] == patients["b2"] == patients["c"] == "2"
+    assert patients["b1"] == patients["b2"] == patients["c"] == patients["e"] == "2"
     assert len({patients[name] for name in ("a-PA", "b1", "d")}) == 3
 
 

@@ -6,6 +6,7 @@ from releases import mimic_cxr as release
 from cxreport.data.importing import import_release
 from cxreport.data.sources.mimic_cxr import mimic_cxr, mimic_cxr_annotation
 from cxreport.errors import UserError
+from cxreport.study import Report
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -76,8 +77,16 @@ def test_the_official_table_of_sections(tmp_path):
     first, _, paragraph, _ = _four(found)
     assert first.report.findings == "The lungs are clear.\n A nodule of 1.5 cm"
     assert paragraph.report.findings == "The right lung is clear."
-    assert found.exclusions.counts == {"not in the split table": 1, "no report": 4}
+    assert found.exclusions.counts == {"not in the split table, or twice in the reports": 1, "no report": 4}
     assert (found.options["sectioner"], found.options["sectioner_version"]) == ("as in the table", None)
+
+
+def test_studies_without_a_report_can_be_taken(tmp_path):
+    release.make(tmp_path)
+    records = {record.study_id: record for record in mimic_cxr(tmp_path, sections="none").records}
+    assert len(records) == 5
+    assert records["s90000005"].report == Report()
+    assert [image.name for image in records["s90000005"].images] == ["eeeeeeee-00000001.jpg"]
 
 
 def test_both_forms_of_the_reports_import(tmp_path):

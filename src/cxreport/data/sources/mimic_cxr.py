@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -94,25 +94,21 @@ def mimic_cxr(
 
     def records() -> Iterator[StudyRecord]:
         for number, parts in texts:
-            if number in HAND_RULED and not hand_ruled:
-                studies.pop(number, None)
-                left_out.add(f"s{number}", "rule by hand of the official sectioner")
-                continue
             study = studies.pop(number, None)
-            report = report_of(parts)
-            if last_paragraph and not report.findings:
-                report = replace(report, findings=parts.get(LAST_PARAGRAPH, ""))
-            reason = "not in the split table" if study is None else study.conflict or lacks(report, sections)
-            if study is None or reason:
+            report = _report(parts, last_paragraph)
+            if number in HAND_RULED and not hand_ruled:
+                left_out.add(f"s{number}", "rule by hand of the official sectioner")
+            elif study is None:
+                left_out.add(f"s{number}", "not in the split table, or twice in the reports")
+            elif reason := study.conflict or lacks(report, sections):
                 left_out.add(f"s{number}", reason)
-                continue
-            kept = {LAST_PARAGRAPH: parts[LAST_PARAGRAPH]} if parts.get(LAST_PARAGRAPH) else {}
-            images = _images(root, number, study, views)
-            yield StudyRecord(
-                f"s{number}", study.subject, images, report, study.split, study.labels, metadata=kept
-            )
-        for number in studies:
-            left_out.add(f"s{number}", "no report")
+            else:
+                yield _record(root, number, study, report, views, parts.get(LAST_PARAGRAPH, ""))
+        for number, study in studies.items():
+            if sections == "none" and not study.conflict:
+                yield _record(root, number, study, Report(), views)
+            else:
+                left_out.add(f"s{number}", "no report")
 
     return Release("mimic_cxr", VERSION, records(), options, left_out, warnings)
 
@@ -208,13 +204,27 @@ def _views(root: Path, left_out: Exclusions, warnings: list[str]) -> dict[str, P
     return {row["dicom_id"]: projection_of(row["ViewPosition"]) for _, row in rows}
 
 
-def _images(
-    root: Path, number: int, study: _Study, views: dict[str, Projection | None]
-) -> tuple[ImageFile, ...]:
+def _report(parts: Mapping[str, str], last_paragraph: bool) -> Report:
+    report = report_of(parts)
+    if last_paragraph and not report.findings:
+        return replace(report, findings=parts.get(LAST_PARAGRAPH, ""))
+    return report
+
+
+def _record(
+    root: Path,
+    number: int,
+    study: _Study,
+    report: Report,
+    views: Mapping[str, Projection | None],
+    last_paragraph: str = "",
+) -> StudyRecord:
     folder = root / "files" / f"p{study.subject[:2]}" / f"p{study.subject}" / f"s{number}"
-    return tuple(
+    images = tuple(
         ImageFile(folder / f"{name}.jpg", f"{name}.jpg", views.get(name)) for name in sorted(study.images)
     )
+    kept = {LAST_PARAGRAPH: last_paragraph} if last_paragraph else {}
+    return StudyRecord(f"s{number}", study.subject, images, report, study.split, study.labels, metadata=kept)
 
 
 def _sectioned(table: Path, left_out: Exclusions) -> Iterator[tuple[int, dict[str, str]]]:

