@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,19 @@ def test_image_free_baselines_are_scored_in_the_columns_of_the_benchmark(tmp_pat
     assert set(scores) == {"oracle neighbour", "most frequent report", "random report", "all normal"}
     assert scores["oracle neighbour"]["scores"]["chexpert14.rules.macro.uncertain0.f1"]["value"] == 2 / 14
     assert len(scores["random report"]["files"]) == 5
+
+
+def test_metrics_are_timed_beside_pycocoevalcap(tmp_path: Path) -> None:
+    for package in ("pycocoevalcap", "torchxrayvision"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    options = ["--quick", "--rows", "words,bootstrap", "--json", str(tmp_path / "speed.json")]
+    script = PHANTOMS.with_name("metrics.py")
+    subprocess.run([sys.executable, script, *options], capture_output=True, check=True)
+    result = json.loads((tmp_path / "speed.json").read_text())
+    row = result["rows"]["words"]
+    assert row["peer"].startswith("pycocoevalcap")
+    assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"])
+    assert row["largest_difference"] < 1e-9
+    assert result["rows"]["bootstrap"]["scores"] > 20
+    assert result["pairs"] == 200
