@@ -2,10 +2,11 @@
 
     python benchmarks/meteor_agreement.py [--pairs 1000] [--quick] [--json FILE]
 
-Kinds: cleaned findings of two Open-i reports; whole raw reports, one with its words shuffled and cut; a report
-beside itself with sentences shuffled and others added; and texts made of random rules of METEOR's paraphrase
-table and random words of WordNet with endings, which use the matchers far more than reports do. Prints the
-share of pairs in which each of the 23 statistics, all of them, and the score (within 1e-4) agree. Needs Java.
+Kinds: cleaned findings of two Open-i reports; whole raw reports, one with its words shuffled and cut; a
+report beside itself with sentences shuffled and others added; and texts made of random rules of METEOR's
+paraphrase table and random words of WordNet with endings, which use the matchers far more than reports do.
+Prints the share of pairs in which each of the 23 statistics, all of them, and the score (within 1e-4) agree.
+Needs Java.
 """
 
 from __future__ import annotations

@@ -77,6 +77,9 @@ def compare(path: Path) -> list[Difference]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print all differences; 0 within tolerance, 1 above, 2 for a file that cannot be compared."""
+    if "--help" in arguments:
+        print(__doc__)
+        return 0
     if not arguments:
         print("usage: python tests/parity.py FILE.safetensors...", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,19 @@ def test_importing_and_reading_are_timed_beside_pillow(tmp_path: Path) -> None:
     assert reading["png_first_epoch_ratio"] == pytest.approx(expected)
     assert "jpeg_first_epoch_ratio" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_metrics_are_timed_beside_pycocoevalcap(tmp_path: Path) -> None:
+    for package in ("pycocoevalcap", "torchxrayvision"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    options = ["--quick", "--rows", "words,bootstrap", "--json", str(tmp_path / "speed.json")]
+    script = PHANTOMS.with_name("metrics.py")
+    subprocess.run([sys.executable, script, *options], capture_output=True, check=True)
+    result = json.loads((tmp_path / "speed.json").read_text())
+    row = result["rows"]["words"]
+    assert row["peer"].startswith("pycocoevalcap")
+    assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"])
+    assert row["largest_difference"] < 1e-9
+    assert result["rows"]["bootstrap"]["scores"] > 20
+    assert result["pairs"] == 200

@@ -152,7 +152,9 @@ def test_the_table_of_findings_is_the_codes() -> None:
 
 def test_every_metric_and_control_is_explained() -> None:
     """Label scores are explained by the parts of their names."""
-    page = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("metrics.md", "protocols.md"))
+    page = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("metrics.md", "protocols.md")
+    )
     parts = {*LABEL_SETS, *AVERAGES, *UNCERTAINTY, *LABEL_SCORES}
     names = {*TITLES, *SYSTEMS, *NAMED, *WORDS, *parts} - {"model", "whitespace"}
     assert sorted(name for name in names if f"`{name}`" not in page) == []

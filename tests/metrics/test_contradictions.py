@@ -30,6 +30,7 @@ def test_a_thing_and_its_opposite(text: str, label: str) -> None:
         "No pneumothorax. Small pleural effusion.",
         "No pneumothorax. No pneumothorax.",
         "Possible pneumonia. No effusion.",
+        "Streaky opacities in the left base. The lungs are otherwise clear.",
     ],
 )
 def test_no_contradiction(text: str) -> None:

@@ -100,6 +100,7 @@ def test_words_of_plain_text_do_not_depend_on_the_blanks_between(words: list[str
 def test_a_long_text_is_split() -> None:
     assert len(ptb_words("the heart isn't enlarged . " * 2_000)) == 10_000
     assert ptb_words("((((" * 500) == ["-lrb-"] * 2000
+    assert ptb_words("a," * 10_000) == ["a"] * 10_000  # no blank between: seconds, not minutes
 
 
 def test_characters() -> None:

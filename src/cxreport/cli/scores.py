@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from cxreport.cli.common import SEEDS, AsJson, app, output
 from cxreport.terminal import bars, print_scores
+
+
+class Meteor(StrEnum):
+    """Who computes METEOR."""
+
+    PYTHON = "python"
+    JAR = "jar"
 
 
 @app.command()
@@ -44,7 +52,9 @@ def evaluate(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the language model's tokenizer, for sub-word protocols.")
     ] = None,
-    meteor: Annotated[Literal["python", "jar"], typer.Option(help="Who computes METEOR.")] = "python",
+    meteor: Annotated[
+        Meteor, typer.Option(help="Our code, or the published program (Java).")
+    ] = Meteor.PYTHON,
     baselines: Annotated[bool, typer.Option(help="Score controls and baselines too.")] = True,
     out: Annotated[Path | None, typer.Option(help="scores.json to write.")] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write: tables, worst and best studies.")] = None,
@@ -70,7 +80,7 @@ def evaluate(
         facts=facts,
         train_reports=train_reports,
         tokenizer=tokenizer,
-        meteor=meteor,
+        meteor=meteor.value,
     )
     if bool(files) == (hypotheses is not None or references is not None):
         raise typer.BadParameter("give files of drafts, or --hypotheses and --references.")

@@ -11,6 +11,9 @@ from cxreport.metrics.labeler import label_report
 from cxreport.metrics.labeler.labels import NO_FINDING, Mention
 from cxreport.metrics.statistics import Tally
 
+LEFT_OUT = frozenset((NO_FINDING, "Lung Opacity"))
+"""Labels that are not compared: reports deny one kind of opacity beside another, and call the rest clear."""
+
 Contradiction = tuple[Mention, Mention]
 """The mention that asserts a label and the one that denies it."""
 
@@ -22,7 +25,7 @@ def contradictions(text: str) -> list[Contradiction]:
     (``no large effusion`` beside ``small effusion``).
     """
     mentions = [
-        each for each in label_report(text).mentions if not each.is_prior and each.label != NO_FINDING
+        each for each in label_report(text).mentions if not each.is_prior and each.label not in LEFT_OUT
     ]
     asserted = [each for each in mentions if each.status == "positive"]
     denied = [each for each in mentions if each.status == "negative"]

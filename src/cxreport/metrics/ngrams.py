@@ -12,7 +12,8 @@ import numpy as np
 ORDERS = 4
 """BLEU and CIDEr look at n-grams of 1 to 4 words."""
 
-_LARGEST_TABLE = 1 << 22
+_TABLE_ROOM = 16
+"""Numbers are renumbered by a table where that has at most so many places for each of them."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _count(text: np.ndarray, ngram: np.ndarray, size: int) -> NgramCounts:
 
 def _renumbered(numbers: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     """Numbers below `size` as numbers without gaps in the same order, and how many differ."""
-    if size > _LARGEST_TABLE:
+    if size > _TABLE_ROOM * len(numbers):
         different, renumbered = np.unique(numbers, return_inverse=True)
         return renumbered, len(different)
     present = np.zeros(size, dtype=np.bool_)

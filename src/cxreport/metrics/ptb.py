@@ -92,9 +92,9 @@ _RULES = tuple(
         f"|{_APOSTROPHE}cause(?![A-Za-z])|c{_APOSTROPHE}mon",
         '(?:https?|ftp)://[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"\'<>|.!?(){},-]',
         '(?:www\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}'
-        "|(?:[^ \\t\\n\\f\\r\"`'<>|.!?(){},_$/-]+\\.)+(?:com|net|org|edu))"
+        "|(?:[^ \\t\\n\\f\\r\"`'<>|.!?(){},_$/-]{1,99}\\.){1,9}(?:com|net|org|edu))"
         '(?:/[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"\'<>|.!?(){},-])?',
-        '[a-zA-Z0-9][^ \\t\\n\\f\\r"<>|(){}\u00a0@]*@(?:[^ \\t\\n\\f\\r"<>|(){}.\u00a0@]+\\.)*'
+        '[a-zA-Z0-9][^ \\t\\n\\f\\r"<>|(){}\u00a0@]{0,99}@(?:[^ \\t\\n\\f\\r"<>|(){}.\u00a0@]+\\.)*'
         '[^ \\t\\n\\f\\r"<>|(){}.\u00a0@]+',
         "#[A-Za-z]+|@[A-Za-z_][A-Za-z_0-9]*",
         f"{_D}{{1,2}}[-/]{_D}{{1,2}}[-/]{_D}{{2,4}}",
@@ -103,8 +103,8 @@ _RULES = tuple(
         f"{_ELIDED}{_LD}+(?:[-_\u058a\u2010\u2011]{_ELIDED}{_LD}+)*",
         "[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+",
         "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
-        f"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*(?:-(?:[A-Za-z0-9\u00ad]+|{_ACRONYM}\\.))+",
-        f"{_LD}+(?:[-._/]{_LD}+)*\\.(?i:{_FILE_ENDINGS})(?![{_LETTERS}{_DIGITS}])",
+        f"[A-Za-z0-9][A-Za-z0-9.,\u00ad]{{0,99}}(?:-(?:[A-Za-z0-9\u00ad]+|{_ACRONYM}\\.))+",
+        f"{_LD}+(?:[-._/]{_LD}+){{0,9}}\\.(?i:{_FILE_ENDINGS})(?![{_LETTERS}{_DIGITS}])",
         f"(?:{_ABBREVIATION})\\.",
         f"([A-Za-z])\\. +(?:{_SENTENCE_STARTS})(?![A-Za-z])",
         f"(?:{_ACRONYM}|[Pp]h\\.[dD]|[Ee]d\\.[dD]|(?:Canada|Sino|Korean|EU|Japan|non)-U\\.S)\\.",
@@ -122,7 +122,9 @@ _RULES = tuple(
         f"[!-/:-@\\[-`{{-~{_SYMBOLS}\u0091-\u0094\u00ab\u00bb\u2018-\u201f\u2039\u203a]",
     )
 )
-"""Where a rule has a group, the token is the group and the rest is what must follow it."""
+"""Parts that any text could make longer are bounded, so that time grows with the length of a text.
+
+Where a rule has a group, the token is the group and the rest is what must follow it."""
 
 _CROSSES_BLANKS = re.compile(
     r"<|[0-9)][ \u00a0][0-9]|\. \.|\b[A-Za-z]\. +[A-Z]|(?i:art|ca|fig|nos?|op|pp|prop)\. [0-9]"

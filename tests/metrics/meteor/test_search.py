@@ -65,6 +65,13 @@ def test_equals_the_plain_search_where_the_beam_is_full(monkeypatch: pytest.Monk
     counted(pairs)  # type: ignore[arg-type]
 
 
+def test_the_beam_is_40_wide() -> None:
+    """With 39 or 41 partial alignments these two texts would be aligned in another way."""
+    draft = "e e the the d e a the the e the the e e e a d the a d d e a e a the e e a a"
+    reference = "a e d the the a d a a a a d the a a the e e a d"
+    counted([(tuple(draft.split()), tuple(reference.split()))])
+
+
 def test_a_swap_costs_chunks() -> None:
     draft, reference = ("d", "e", "runs"), ("runs", "d", "e")
     aligned = align([Matchers(LEXICON, {draft, reference}).candidates(draft, reference)], frozenset())

@@ -82,6 +82,8 @@ def is_part(event: Event | None) -> bool:
 def _says_something(events: Sequence[Event]) -> bool:
     """Whether a segment has a subject and a predicate, other than that a list is (not) seen."""
     for place, event in enumerate(events):
+        if event.role in ("absent_after", "doubt_after"):
+            return any(one.role == "find" for one in events[:place])
         if event.role == "verb" and (place + 1 == len(events) or events[place + 1].role != "seen"):
             return place > 0 and place + 1 < len(events)
     return False

@@ -14,6 +14,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "(no|without|w / o|negative for|neg for|absence of|lack of|lacks|lacking|never|nor|neither|"
         "devoid of|denies|nothing)",
         "nothing to (suggest|indicate)",
+        "nor (is|are|was|were) there",
         "no [definite|definitive|convincing|clear|radiographic|x ray|plain film|radiological|obvious|"
         "significant|sonographic|strong|compelling|conclusive|current|visible|acute|overt|direct|residual|"
         "new|further|discrete|other] (evidence|sign|indication|suggestion|suspicion|finding|feature|"
@@ -29,7 +30,7 @@ CUES: dict[str, tuple[str, ...]] = {
         "(rather than|instead of|as opposed to)",
         "(argue|argues|arguing) against",
         "(ruled|ruling) out",
-        "(excludes|excluding)",
+        "(excludes|excluding|mimics|mimicking|simulates|simulating)",
         "not (associated|compatible|consistent) with",
         "not (suspicious|concerning|suggestive|worrisome|indicative) (for|of)",
         "not due to",

@@ -20,6 +20,10 @@ _STAYING = frozenset(("Fracture", SUPPORT_DEVICES, "Pleural Other", "Lung Lesion
 """What was there before is there still, unless said otherwise."""
 
 
+_NEAREST = DENIALS | {"find", "part"}
+"""What a cue that may stand on either side looks for: a finding that nothing else denies first."""
+
+
 class Reading:
     """A finding in a sentence, from word `start` to `end`; `cue` is the span of words that decided it."""
 
@@ -194,7 +198,8 @@ class SentenceReader:
         """A word that stands before a finding ("possible edema") or after it ("edema is possible")."""
         status: Status = "negative" if event.role == "gone_after" else "uncertain"
         following = self._clauses.ahead(self._place)
-        if any(one.role in ("find", "part") for one in following):
+        nearest = next((one.role for one in following if one.role in _NEAREST), "")
+        if nearest in ("find", "part"):
             if self._scope is None or self._scope.status not in ("negative", "absent"):
                 self._scope = _Scope(event.role, status, event, weak=True)
         else:

@@ -314,7 +314,7 @@ STATES: dict[str, tuple[str, ...]] = {
     ),
     "prominent": ("(prominent|prominence|wide|full|fullness|distended)",),
     "borderline": (
-        "[at] [the] (upper|high|top) [limit|limits|side|end] [of] [the] normal [limit|range|size]",
+        "[at] [the] (upper|high|top) [limit|limits|side|end|range] [of] [the] normal [limit|range|size]",
         "upper limit of normal [for|in] [size]",
         "[at] upper [normal] limit [of] [normal]",
         "borderline [in] [to] [mildly|slightly|size|large|increased] [enlarged|enlargement|prominent|large]",

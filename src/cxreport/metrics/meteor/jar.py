@@ -58,6 +58,7 @@ class MeteorJar:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
+            errors="replace",
         )
         self._seconds = START_SECONDS
 

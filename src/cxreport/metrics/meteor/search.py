@@ -107,7 +107,7 @@ class _Beam:
     """Partial alignments in rows (R,), sorted by pair and from best to worst.
 
     ``resume`` is the first place of the reference after the last match or skipped word, ``last`` the place in
-    the draft after the last match, or -1 after a skipped word; ``used`` (R, D) marks words of the draft.
+    the draft after the last match, or -1 after a skipped word.
     """
 
     pair: np.ndarray
@@ -116,15 +116,14 @@ class _Beam:
     distance: np.ndarray
     resume: np.ndarray
     last: np.ndarray
-    used: np.ndarray
 
     def rows(self, rows: np.ndarray) -> _Beam:
         return _Beam(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def best_first(self) -> np.ndarray:
-        """The order of the rows by pair and merit; stable."""
-        worst = self.matched.max()
-        keys = (self.pair, worst - self.matched, self.chunks, self.distance)
+    def best_first(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The order of `rows` by pair and merit; stable."""
+        matched = self.matched[rows]
+        keys = (self.pair[rows], matched.max() - matched, self.chunks[rows], self.distance[rows])
         sizes = [int(key.max()) + 1 for key in keys]
         if np.prod(sizes, dtype=object) >= _LARGEST_KEY:
             return np.lexsort(keys[::-1])
@@ -142,15 +141,17 @@ def _search(batch: _Batch) -> tuple[_Beam, _History]:
     """The best row of every pair, and how the rows came about."""
     pairs, longest = batch.lists.shape
     zeros = np.zeros(pairs, dtype=np.int64)
+    beam = _Beam(np.arange(pairs), zeros, zeros, zeros, zeros, zeros - 1)
     used = np.zeros((pairs, batch.draft_function.shape[1]), dtype=np.bool_)
-    beam = _Beam(np.arange(pairs), zeros, zeros, zeros, zeros, zeros - 1, used)
     history: _History = []
     for place in range(longest + 1):
         if np.any(batch.ends == place):
             beam, kept = _finish(beam, batch.ends[beam.pair] == place)
+            used = used[kept]
             history.append((place, kept, np.full(len(kept), _NOTHING)))
         if place < longest:
-            beam, parents, matches = _step(batch, beam, place)
+            beam, parents, matches = _step(batch, beam, used, place)
+            used = _use(batch, used[parents], matches)
             history.append((place, parents, matches))
     return beam, history
 
@@ -169,63 +170,79 @@ def _finish(beam: _Beam, ending: np.ndarray) -> tuple[_Beam, np.ndarray]:
     return beam.rows(kept), kept
 
 
-def _step(batch: _Batch, beam: _Beam, place: int) -> tuple[_Beam, np.ndarray, np.ndarray]:
-    """Every row with each of its free matches at `place`, then without; the best 40 of each pair stay."""
+def _step(batch: _Batch, beam: _Beam, used: np.ndarray, place: int) -> tuple[_Beam, np.ndarray, np.ndarray]:
+    """Every row with each of its free matches at `place`, then without; the best 40 of each pair stay.
+
+    Returns them, the row before of each, and the match taken or -1. `used` (R, D) marks words of the draft. A
+    row within a longer match only waits, and a definite match is never left out.
+    """
     here = beam.resume == place
-    definite = here & batch.definite[beam.pair, place]
-    lists = np.where(here, batch.lists[beam.pair, place], 0)
-    row, match = _free_matches(batch, beam, lists)
-    start = batch.start[match]
-    apart = np.abs(start - place)
-    before = np.cumsum(apart) - apart
-    bounds = np.searchsorted(row, np.arange(len(here) + 1))
-    tried = np.concatenate([before, [before[-1] + apart[-1] if len(apart) else 0]])[bounds]
-    before = before - tried[row] + np.where(definite[row], apart, 0)
-    last = beam.last[row]
-    skips = here & ~definite
-    row_of = np.concatenate([row, np.flatnonzero(~definite)])
-    match_of = np.concatenate([match, np.full(len(row_of) - len(row), _NOTHING)])
-    kept = row_of[len(row) :]
+    row, match = _free_matches(batch, used, np.where(here, batch.lists[beam.pair, place], 0))
+    before, tried = _distances(np.abs(batch.start[match] - place), row, len(here))
+    staying = np.flatnonzero(~(here & batch.definite[beam.pair, place]))
+    taken = _take(batch, beam.rows(row), match, before, place)
+    stayed = _stay(beam.rows(staying), here[staying], tried[staying])
     grown = _Beam(
-        pair=beam.pair[row_of],
-        matched=np.concatenate([beam.matched[row] + batch.gain[match], beam.matched[kept]]),
-        chunks=beam.chunks[row_of]
-        + np.concatenate([(last != _NOTHING) & (last != start), skips[kept] & (beam.last[kept] != _NOTHING)]),
-        distance=beam.distance[row_of] + np.concatenate([before, np.diff(tried)[kept]]),
-        resume=np.concatenate([place + batch.reference_words[match], beam.resume[kept] + skips[kept]]),
-        last=np.concatenate(
-            [start + batch.draft_words[match], np.where(skips[kept], _NOTHING, beam.last[kept])]
-        ),
-        used=beam.used,
+        *(np.concatenate([getattr(part, field.name) for part in (taken, stayed)]) for field in fields(_Beam))
     )
+    row_of = np.concatenate([row, staying])
+    match_of = np.concatenate([match, np.full(len(staying), _NOTHING)])
     order = _best(grown, np.argsort(row_of, kind="stable"))
-    row_of, match_of = row_of[order], match_of[order]
-    rest = {f.name: getattr(grown, f.name)[order] for f in fields(grown) if f.name != "used"}
-    return _Beam(**rest, used=_use(batch, beam.used[row_of], match_of)), row_of, match_of
+    return grown.rows(order), row_of[order], match_of[order]
+
+
+def _take(batch: _Batch, beam: _Beam, match: np.ndarray, before: np.ndarray, place: int) -> _Beam:
+    """Rows with one match more."""
+    start = batch.start[match]
+    return replace(
+        beam,
+        matched=beam.matched + batch.gain[match],
+        chunks=beam.chunks + ((beam.last != _NOTHING) & (beam.last != start)),
+        distance=beam.distance + before,
+        resume=place + batch.reference_words[match],
+        last=start + batch.draft_words[match],
+    )
+
+
+def _stay(beam: _Beam, skips: np.ndarray, tried: np.ndarray) -> _Beam:
+    """Rows without a match at this place; where `skips`, the word is left out and ends a chunk."""
+    return replace(
+        beam,
+        chunks=beam.chunks + (skips & (beam.last != _NOTHING)),
+        distance=beam.distance + tried,
+        resume=beam.resume + skips,
+        last=np.where(skips, _NOTHING, beam.last),
+    )
+
+
+def _distances(apart: np.ndarray, row: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of every match the distances of those before it in its row, and of every row their sum."""
+    summed = np.concatenate([[0], np.cumsum(apart)])
+    begin = summed[np.searchsorted(row, np.arange(rows + 1))]
+    return summed[:-1] - begin[row], np.diff(begin)
 
 
 def _best(beam: _Beam, order: np.ndarray) -> np.ndarray:
     """The first 40 rows of every pair by merit; rows as good keep `order`."""
-    in_order = replace(beam, used=beam.pair).rows(order)
-    order = order[in_order.best_first()]
+    order = order[beam.best_first(order)]
     pair = beam.pair[order]
     first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
     rank = np.arange(len(pair)) - np.repeat(first, np.diff(np.append(first, len(pair))))
     return order[rank < BEAM]
 
 
-def _free_matches(batch: _Batch, beam: _Beam, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _free_matches(batch: _Batch, used: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(row, match) of every match in the lists (R,) of the rows that uses no used word of the draft."""
     begin = batch.bounds[lists]
     count = batch.bounds[lists + 1] - begin
     row = np.repeat(np.arange(len(lists)), count)
     match = np.arange(len(row)) + np.repeat(begin - (np.cumsum(count) - count), count)
     start = batch.start[match]
-    free = ~beam.used[row, start]
+    free = ~used[row, start]
     longer = np.flatnonzero(batch.draft_words[match] > 1)
     for word in range(1, int(batch.draft_words[match[longer]].max(initial=0))):
         longer = longer[batch.draft_words[match[longer]] > word]
-        free[longer] &= ~beam.used[row[longer], start[longer] + word]
+        free[longer] &= ~used[row[longer], start[longer] + word]
     return row[free], match[free]
 
 
