@@ -246,22 +246,28 @@ def test_a_tensor_beyond_its_storage(
     shape: Any, strides: Any, offset: int, layout: str, tmp_path: Path
 ) -> None:
     path = save({"model": {"w": Shaped(shape, strides, offset)}}, tmp_path / "w.pth", layout)
-    with pytest.raises(UserError, match="damaged or cut off"):
+    with pytest.raises(UserError, match=r"damaged or cut off: (a tensor|instruction REDUCE|.*[Oo]verflow)"):
         read_weights_file(path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("claimed", [3, 5, 2**40])
-def test_a_storage_of_another_size_than_it_claims(layout: str, claimed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("claimed", "told"),
+    [(3, "another size"), (5, "another size"), (2**40, "claims more bytes than the file has")],
+)
+def test_a_storage_of_another_size_than_it_claims(
+    layout: str, claimed: int, told: str, tmp_path: Path
+) -> None:
     """The count of 4 values, BININT1 4, in the persistent id becomes another one."""
     path = save({"w": torch.ones(4)}, tmp_path / "w.pth", layout)
     lie = b"K" + bytes([claimed]) if claimed < 256 else b"\x8a\x06" + claimed.to_bytes(6, "little")
     if layout == "zip":
         path = rezipped(path, lambda name, data: data.replace(b"K\x04", lie, 1) if "pkl" in name else data)
     else:
-        whole, _, rest = path.read_bytes().rpartition(b"K\x04")
-        path.write_bytes(whole + lie + rest if claimed >= 5 else cut_count(path))
-    with pytest.raises(UserError, match="damaged or cut off"):
+        content = path.read_bytes()
+        assert content.count(b"K\x04N") == 1
+        path.write_bytes(content.replace(b"K\x04N", lie + b"N") if claimed >= 5 else cut_count(path))
+    with pytest.raises(UserError, match=told):
         read_weights_file(path)
 
 
