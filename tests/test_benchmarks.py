@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -73,3 +74,21 @@ def test_metrics_are_timed_beside_pycocoevalcap(tmp_path: Path) -> None:
     assert row["largest_difference"] < 1e-9
     assert result["rows"]["bootstrap"]["scores"] > 20
     assert result["pairs"] == 200
+
+
+def test_the_scan_is_timed_beside_peers_that_agree() -> None:
+    path = PHANTOMS.with_name("encoders.py")
+    description = importlib.util.spec_from_file_location("benchmarks_encoders", path)
+    assert description is not None
+    assert description.loader is not None
+    encoders = importlib.util.module_from_spec(description)
+    description.loader.exec_module(encoders)
+    row = encoders.measure_scans(48, repeats=1)
+    assert {"ours", "loop"} <= row["training"].keys()
+    assert 0 < row["memory_ratio"] < 2
+    rows = [
+        {"tokens": tokens, "seconds": {"vision_mamba_tiny": ours, "vit_tiny": vit}}
+        for tokens, ours, vit in ((100, 4, 1), (400, 1, 4), (1600, 1, 9))
+    ]
+    assert encoders.crossover(rows) == pytest.approx(200)
+    assert encoders.crossover(rows[1:]) is None

@@ -34,6 +34,7 @@ from cxreport.recipe import Recipe, TrainingOptions
 from cxreport.study import Draft, Report, Study, View
 from cxreport.training import fit
 from cxreport.training.files import mend
+from cxreport.training.run import _trainer
 from cxreport.training.state import load_state, save_state
 from cxreport.training.task import rate_factor
 
@@ -454,3 +455,10 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
         load_state(path)
     with pytest.raises(TypeError, match="cannot hold set"):
         save_state({"what": {1, 2}}, path)
+
+
+@pytest.mark.parametrize(("devices", "searched"), [(1, None), (2, True)])
+def test_several_devices_allow_what_a_loss_does_not_use(devices: int, searched: bool | None) -> None:
+    """VMamba's last norm is for its pooled vector, which R2Gen's loss does not need."""
+    strategy = _trainer(recipe(), devices, []).strategy
+    assert getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters") is searched

@@ -246,22 +246,28 @@ def test_a_tensor_beyond_its_storage(
     shape: Any, strides: Any, offset: int, layout: str, tmp_path: Path
 ) -> None:
     path = save({"model": {"w": Shaped(shape, strides, offset)}}, tmp_path / "w.pth", layout)
-    with pytest.raises(UserError, match="damaged or cut off"):
+    with pytest.raises(UserError, match=r"damaged or cut off: (a tensor|instruction REDUCE|.*[Oo]verflow)"):
         read_weights_file(path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("claimed", [3, 5, 2**40])
-def test_a_storage_of_another_size_than_it_claims(layout: str, claimed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("claimed", "told"),
+    [(3, "another size"), (5, "another size"), (2**40, "claims more bytes than the file has")],
+)
+def test_a_storage_of_another_size_than_it_claims(
+    layout: str, claimed: int, told: str, tmp_path: Path
+) -> None:
     """The count of 4 values, BININT1 4, in the persistent id becomes another one."""
     path = save({"w": torch.ones(4)}, tmp_path / "w.pth", layout)
     lie = b"K" + bytes([claimed]) if claimed < 256 else b"\x8a\x06" + claimed.to_bytes(6, "little")
     if layout == "zip":
         path = rezipped(path, lambda name, data: data.replace(b"K\x04", lie, 1) if "pkl" in name else data)
     else:
-        whole, _, rest = path.read_bytes().rpartition(b"K\x04")
-        path.write_bytes(whole + lie + rest if claimed >= 5 else cut_count(path))
-    with pytest.raises(UserError, match="damaged or cut off"):
+        content = path.read_bytes()
+        assert content.count(b"K\x04N") == 1
+        path.write_bytes(content.replace(b"K\x04N", lie + b"N") if claimed >= 5 else cut_count(path))
+    with pytest.raises(UserError, match=told):
         read_weights_file(path)
 
 
@@ -281,19 +287,28 @@ def test_a_file_that_was_cut_off_anywhere(layout: str, tmp_path: Path) -> None:
             read_weights_file(tmp_path / "cut.pth")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(layout=st.sampled_from([*LAYOUTS]), place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_a_changed_byte_is_an_error_or_another_value_and_never_a_traceback(
-    tmp_path: Path, layout: str, place: int, value: int
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(layout=st.sampled_from([*LAYOUTS]), place=st.integers(0, 10**6), value=st.binary(max_size=3))
+def test_changed_bytes_are_an_error_or_other_values_and_never_a_traceback(
+    tmp_path: Path, layout: str, place: int, value: bytes
 ) -> None:
     path = tmp_path / f"{layout}.pth"
     if not path.exists():
         save({"model": OrderedDict(w=torch.arange(6.0)), "epoch": 3, "name": "x"}, path, layout)
-    content = bytearray(path.read_bytes())
-    content[place % len(content)] = value
-    (tmp_path / "changed.pth").write_bytes(content)
+
+    def changed(name: str, content: bytes) -> bytes:
+        if not name.endswith("data.pkl"):
+            return content
+        start = place % len(content)
+        return content[:start] + value + content[start + 1 :]
+
+    if layout == "zip":
+        damaged = rezipped(path, changed)
+    else:
+        damaged = tmp_path / "changed.pth"
+        damaged.write_bytes(changed("data.pkl", path.read_bytes()))
     with contextlib.suppress(UserError):
-        read_weights_file(tmp_path / "changed.pth")
+        read_weights_file(damaged)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

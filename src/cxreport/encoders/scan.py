@@ -106,9 +106,11 @@ def choose_backend(u: Tensor) -> str:
     return "chunked"
 
 
-@cache
+_INSTALLED = {name: importlib.util.find_spec(name) is not None for name in ("numba", "mamba_ssm")}
+
+
 def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    return _INSTALLED[module]
 
 
 @cache

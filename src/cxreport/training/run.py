@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -184,9 +185,13 @@ def _finish(out: Path, keeper: RunKeeper) -> None:
 
 def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
     options = recipe.training
+    single = devices == 1 or (devices == "auto" and torch.cuda.device_count() < 2)
+    # a loss need not use all of an encoder: what only its pooled vector needs has no gradient in R2Gen
+    strategy = "auto" if single else "ddp_find_unused_parameters_true"
     try:
         trainer = lightning.Trainer(
             devices=devices,
+            strategy=strategy,
             precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
             max_epochs=options.epochs,
             gradient_clip_val=options.gradient_clip,

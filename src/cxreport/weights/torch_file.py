@@ -245,9 +245,9 @@ def _read_row(file: IO[bytes], size: int) -> Any:
         raise ValueError("its storages are not those of its tensors")
     for key in keys:
         storage = storages.found[key]
-        count = int.from_bytes(file.read(8), "little", signed=True)
-        content = file.read(storage.numel() * storage.dtype.itemsize) if count == storage.numel() else b""
-        if len(content) != storage.numel() * storage.dtype.itemsize or count != storage.numel():
+        size = storage.numel() * storage.dtype.itemsize
+        count, content = int.from_bytes(file.read(8), "little", signed=True), file.read(size)
+        if count != storage.numel() or len(content) != size:
             raise ValueError(f"storage {key} is absent or of another size")
         if content:
             storage.copy_(torch.frombuffer(bytearray(content), dtype=storage.dtype))
