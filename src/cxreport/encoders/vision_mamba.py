@@ -244,13 +244,12 @@ class VisionMamba(Encoder):
         return patches, grid
 
     def _hidden(self, tokens: Tensor, order: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Hidden states after these blocks, counted from 1."""
-        states = []
+        """Hidden states after these blocks, counted from 1; a block may be asked for twice."""
+        states = {}
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens, order)
-            if number in layers:
-                states.append(tokens)
-        return states
+            states |= {number: tokens} if number in layers else {}
+        return [states[layer] for layer in layers]
 
 
 def tap_layers(depth: int) -> tuple[int, ...]:
