@@ -429,6 +429,11 @@ def test_a_kill_after_the_end_leaves_no_salt_for_long(release, tmp_path, monkeyp
     assert not (tmp_path / ".out.partial").exists()
 
 
+def test_a_source_may_not_name_its_options_like_the_import(release, tmp_path):
+    with pytest.raises(ValueError, match="seed"):
+        import_release(release(2, options={"seed": 1}), tmp_path / "out", workers=0)
+
+
 def test_two_imports_at_once(release, tmp_path):
     (tmp_path / ".out.partial").mkdir()
     with FileLock(tmp_path / ".out.partial" / "lock"), pytest.raises(UserError, match="Another import works"):

@@ -200,7 +200,7 @@ def test_open_tells_what_is_wrong(tmp_path, three):
             '{"format": "cxre': "damaged",
             "[]": "not of the format",
             '{"format": "cxreport.dataset/99"}': "not of the format",
-            '{"format": "cxreport.dataset/1", "splits": {}}': "damaged",
+            '{"format": "cxreport.dataset/2", "splits": {}}': "damaged",
         }.items()
     ):
         folder = tmp_path / str(number)

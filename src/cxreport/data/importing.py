@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cxreport import __version__
 from cxreport.data.images import ImageFormat
 from cxreport.data.plan import Plan, SplitBy, make_plan
 from cxreport.data.shards import write_json
@@ -75,9 +76,11 @@ def import_release(
         "image_format": image_format,
         "keep_identifiers": keep_identifiers,
         "text_only": text_only,
-        **release.options,
     }
     by_patient = {"seed": seed, "shares": dict(zip(SPLITS, shares, strict=True))}
+    if taken := {"split", *by_patient, *options} & release.options.keys():
+        raise ValueError(f"the {release.source} source names its options like the import: {sorted(taken)}")
+    options |= release.options
     with explained(out, RESUME):
         _clear_remains(partial)
         check_free(out)
@@ -152,6 +155,7 @@ def _begin(
     """Note what this import is, or check that the unfinished one here is the same; returns its salt."""
     identity = {
         "format": FORMAT,
+        "cxreport": __version__,
         "source": release.source,
         "source_version": release.version,
         **options,

@@ -25,7 +25,7 @@ from cxreport.study import SPLITS, Report, Study
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMAT = "cxreport.dataset/1"
+FORMAT = "cxreport.dataset/2"
 SHARD_BYTES = 2**30
 
 
