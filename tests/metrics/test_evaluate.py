@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -427,3 +429,18 @@ def test_python_scores_two_lists_of_texts() -> None:
             score(["a", "b"], ["a", missing])
     with pytest.raises(UserError, match="1 patients for 2 studies"):
         score(["a", "b"], ["a", "b"], patients=["p"])
+
+
+def test_scoring_imports_nothing_heavy(tmp_path: Path) -> None:
+    """The whole default set of metrics, baselines included, in a fresh Python."""
+    pair = text_pair(tmp_path, b"no edema\nclear\n", b"no edema\nclear lungs\n")
+    code = (
+        "import sys; from pathlib import Path; from cxreport.metrics.evaluate import evaluate_texts\n"
+        "evaluate_texts(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'scipy', 'matplotlib'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, pair)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
