@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from cxreport.cli.common import AsJson, app
-from cxreport.terminal import bars, print_json, print_table
+from cxreport.terminal import Bar, bars, print_json, print_table
 
 
 @app.command()
@@ -34,23 +35,29 @@ def encoders(
         return
     chosen = _sides(sizes)
 
-    from cxreport.encoders.profile import SIZES
     from cxreport.encoders.profile import profile as measured
 
-    wanted = chosen or SIZES
     with bars() as bar:
-        costs = measured(
-            profile,
-            wanted,
-            training,
-            progress=lambda size: bar("sizes", sorted(wanted).index(size), len(wanted)),
-        )
+        costs = measured(profile, chosen, training, progress=_one_bar_a_size(bar))
     print_json(costs) if as_json else _print_costs(costs)
 
 
-def _sides(text: str | None) -> list[int]:
+def _one_bar_a_size(bar: Bar) -> Callable[[int], None]:
+    """Begins the bar of a size and ends the one before."""
+    begun: list[int] = []
+
+    def progress(size: int) -> None:
+        if begun:
+            bar(f"{begun[-1]} px", 1, 1)
+        begun.append(size)
+        bar(f"{size} px", 0, 1)
+
+    return progress
+
+
+def _sides(text: str | None) -> list[int] | None:
     try:
-        return [int(part) for part in text.split(",")] if text else []
+        return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise typer.BadParameter(
             f"--sizes are whole numbers with commas between them, not {text!r}."

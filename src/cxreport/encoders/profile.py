@@ -14,11 +14,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from cxreport.encoders import Encoder, build_encoder, entry_of
+from cxreport.encoders.fast import fast
 from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
 
 SIZES = (224, 512, 768, 1024, 1280)
-"""Sides in pixels of the square images."""
+"""Sides in pixels of the square images that are measured unless others are given."""
 LONG = 1000
 """Tokens from which growth is fitted: fixed costs hide it before."""
 
@@ -33,25 +34,32 @@ _ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _atten
 
 def profile(
     name: str,
-    sizes: Sequence[int] = SIZES,
+    sizes: Sequence[int] | None = None,
     training: bool = False,
     repeats: int = 3,
     device: str = "cpu",
+    faster: bool = False,
     progress: Callable[[int], None] = lambda _size: None,
 ) -> dict[str, Any]:
-    """Time, peak memory and operations of one image of each size; ready for JSON.
+    """Time, peak memory and operations of one image of each size (:data:`SIZES`); ready for JSON.
 
     ``seconds`` is the least of `repeats` after a first run. ``memory_bytes`` is the largest sum of tensors
     alive at once beyond the encoder and its input, as PyTorch's allocator counts them. ``operations`` are
     those of matrix products, convolutions, attention and scans. With `training` all are of a forward and a
     backward pass. ``exponents`` are the slopes of log cost over log tokens, from sizes of at least
-    :data:`LONG` tokens when there are two of them. `progress` is called with each size before its turn.
+    :data:`LONG` tokens when there are two of them. With `faster` every row also has the report of
+    :func:`cxreport.encoders.fast.fast` at its size. `progress` is called with each size before its turn.
 
-    Raises UserError for an unknown encoder, a size that it does not take, and fewer than two sizes.
+    Raises UserError for an unknown encoder, a size that it does not take, fewer than two sizes, and `faster`
+    in training or on a GPU.
     """
     entry = entry_of(name)
+    if faster and (training or device != "cpu"):
+        raise UserError("--fast is for inference on a CPU; leave out --training.")
     torch.manual_seed(0)
     encoder = build_encoder(EncoderOptions(name=name)).to(device).train(training)
+    if sizes is None:
+        sizes = [size for size in SIZES if size % encoder.multiple == 0]
     sizes = sorted(set(sizes))
     if len(sizes) < 2:
         raise UserError("A growth needs at least two image sizes; give more with --sizes.")
@@ -61,12 +69,14 @@ def profile(
                 f"{name} takes image sizes from {encoder.smallest} px in multiples of {encoder.multiple} px,"
                 f" not {size}."
             )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in sizes:
         progress(size)
-        rows.append(
-            {"size": size, "tokens": (size // entry.stride) ** 2} | measure(encoder, size, training, repeats)
-        )
+        row: dict[str, Any] = {"size": size, "tokens": (size // entry.stride) ** 2}
+        row |= measure(encoder, size, training, repeats)
+        if faster:
+            row["fast"] = fast(encoder, torch.randn(1, encoder.channels, size, size), repeats=repeats)[1]
+        rows.append(row)
     long = [row for row in rows if row["tokens"] >= LONG]
     fitted = long if len(long) >= 2 else rows
     return {
@@ -115,6 +125,7 @@ def peak_memory(run: Callable[[], None], device: torch.device | None = None) -> 
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes its own log to stderr
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         run()
