@@ -150,15 +150,15 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        inner = width * 8 // 3
-        self.gate, self.value = nn.Linear(width, inner), nn.Linear(width, inner)
-        self.output = nn.Linear(inner, width)
+        self.inner = width * 8 // 3
+        self.gate, self.value = nn.Linear(width, self.inner), nn.Linear(width, self.inner)
+        self.output = nn.Linear(self.inner, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L, D) to tokens of the same shape."""
-        if torch.is_grad_enabled() or tokens.shape[:-1].numel() * self.gate.out_features <= BIG:
+        if torch.is_grad_enabled() or tokens.shape[:-1].numel() * self.inner <= BIG:
             return self.output(functional.silu(self.gate(tokens)) * self.value(tokens))
-        length = max(BIG // (len(tokens) * self.gate.out_features), 1)
+        length = max(BIG // (len(tokens) * self.inner), 1)
         return torch.cat([self(part) for part in tokens.split(length, dim=1)], dim=1)
 
 
