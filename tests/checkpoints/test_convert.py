@@ -31,8 +31,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "mambaxray-stage2": {"name": "vision_mamba_tiny", "image_size": 40, **MAMBA},
     "mambaxray-stage3": {"name": "vision_mamba_tiny", "image_size": 40, **MAMBA},
     "vmamba": {"name": "vmamba_mini", "width": 8, "depths": (1, 2, 1, 1)},
-    "hdmae": {"name": "vit_hd_tiny", "width": 64, "depths": (2,), "heads": (1,), "image_size": 192},
-    "vit": {"name": "vit_tiny", "width": 64, "depths": (2,), "heads": (1,), "image_size": 48},
+    "hdmae": {"name": "vit_hd_tiny", "depths": (2,), "image_size": 192},
+    "vit": {"name": "vit_tiny", "depths": (2,), "image_size": 48},
     "swin": {"name": "swin_mini", "width": 12, "depths": (1, 2, 1, 1), "heads": (1, 2, 2, 4)},
     "swin-microsoft": {"name": "swin_mini", "width": 12, "depths": (1, 2, 1, 1), "heads": (1, 2, 2, 4)},
     "resnet": {"name": "resnet50"},
@@ -212,7 +212,18 @@ def test_positions_that_are_not_sines(tmp_path: Path) -> None:
 
 def test_heads_that_no_weight_tells(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pth", published("vit", original("vit")[0]))
+    assert convert_encoder(path, "vit", tmp_path / "folder").options.heads is None
     assert convert_encoder(path, "vit", tmp_path / "folder", heads=4).options.heads == (4,)
+    options = EncoderOptions(name="vit_tiny", width=64, depths=(2,), heads=(2,), image_size=48)
+    path = write(
+        tmp_path / "w.pth", to_published(encoder := build_encoder(options), KINDS["vit"].names(encoder))
+    )
+    with pytest.raises(UserError, match=r"heads of its width 64; give it with --heads"):
+        convert_encoder(path, "vit", tmp_path / "other")
+    assert convert_encoder(path, "vit", tmp_path / "other", heads=2).options == options
+    path = write(tmp_path / "w.pth", published("vmamba", original("vmamba")[0]))
+    with pytest.raises(UserError, match="leave out --heads"):
+        convert_encoder(path, "vmamba", tmp_path / "third", heads=2)
 
 
 def test_a_delta_file_with_settings_and_what_it_may_not_hold(tmp_path: Path) -> None:
@@ -248,7 +259,7 @@ def test_a_larger_image_resamples_positions_of_the_folder(tmp_path: Path) -> Non
     convert_encoder(write(tmp_path / "w.pth", published("vit", encoder)), "vit", tmp_path / "folder")
     changes = {"image_size": 96, "init": str(tmp_path / "folder")}
     larger = build_encoder(options.model_copy(update=changes)).eval()
-    assert larger.state_dict()["positions"].shape == (1, 37, 64)
+    assert larger.state_dict()["positions"].shape == (1, 37, 192)
     images = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
         torch.testing.assert_close(larger(images).patches, encoder(images).patches, atol=1e-5, rtol=1e-5)
@@ -260,7 +271,7 @@ def test_a_folder_that_does_not_fit_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"does not fit model\.encoder \(it holds a vit_tiny\): it has another"
     ):
-        build_encoder(options.model_copy(update={"width": 128, "init": str(tmp_path / "folder")}))
+        build_encoder(options.model_copy(update={"width": 96, "init": str(tmp_path / "folder")}))
     with pytest.raises(UserError, match="absent is not a folder of encoder weights"):
         build_encoder(options.model_copy(update={"init": str(tmp_path / "absent")}))
     (tmp_path / "folder" / "model.safetensors").write_bytes(b"x")

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cxreport.checkpoints.name_map import load_published, to_published
 from cxreport.checkpoints.published.vision_mamba import STAGE_1_DECODER, vision_mamba_names
-from cxreport.encoders import ImageError, build_encoder
+from cxreport.encoders import ImageError, build_encoder, vision_mamba
 from cxreport.encoders.folder import save_encoder
 from cxreport.encoders.positions import resampled, sin_cos_table
 from cxreport.encoders.vision_mamba import (
@@ -250,3 +250,14 @@ def test_bad_images_are_told_in_one_sentence(images: torch.Tensor, what: str) ->
     with pytest.raises(ImageError, match=what) as told:
         encoder(images)
     assert str(told.value).count(".") == 1
+
+
+@pytest.mark.parametrize("shape", [SMALL, CAUSAL])
+def test_piece_by_piece_is_the_same(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, images = build(shape), torch.randn(2, 3, 40, 64)
+    with torch.no_grad():
+        expected = encoder(images).patches
+        monkeypatch.setattr(vision_mamba, "BIG", 300)
+        found = encoder(images).patches
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoder(images).patches, expected, atol=1e-5, rtol=1e-5)

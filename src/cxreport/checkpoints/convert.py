@@ -67,17 +67,15 @@ class Converted:
 def convert_encoder(path: Path, kind_name: str, folder: Path, heads: int | None = None) -> Converted:
     """Read a published file and write an encoder folder.
 
-    `heads` are those of a vision transformer whose width does not tell them. Raises UserError, and writes
-    nothing, for a file that :func:`read_weights_file` refuses, of another kind, with a key that is unknown or
-    missing, or with a value that is not finite.
+    `heads` are those of a vision transformer of another width than the named ones. Raises UserError, and
+    writes nothing, for a file that :func:`read_weights_file` refuses, of another kind, with a key that is
+    unknown or missing, or with a value that is not finite.
     """
     kind = kind_of(kind_name)
     tree = read_weights_file(path)
     try:
         weights, account = accounted(tree, kind)
-        options = _options(weights, kind, kind_name)
-        if heads is not None:
-            options = EncoderOptions(**options.model_dump() | {"heads": (heads,)})
+        options = _options(weights, kind, kind_name, heads)
         encoder = build_encoder(options)
         names = kind.names(encoder)
         _fill_counters(weights, names.published, kind, account)
@@ -225,14 +223,14 @@ def _reason(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
     return next((what for pattern, what in rules if re.match(pattern, name)), None)
 
 
-def _options(weights: Mapping[str, Tensor], kind: Kind, kind_name: str) -> EncoderOptions:
+def _options(weights: Mapping[str, Tensor], kind: Kind, kind_name: str, heads: int | None) -> EncoderOptions:
     """The encoder's shape from the tensors' shapes; UserError for a file of another kind."""
     if not _looks_like(weights, kind):
         alike = [name for name, each in KINDS.items() if _looks_like(weights, each)]
         hint = f"it looks like {' or '.join(alike)}" if alike else f"the kinds are {', '.join(KINDS)}"
         raise UserError(f"It is no file of kind {kind_name} ({kind.title}); {hint}.")
     try:
-        return kind.options(weights)
+        return kind.options(weights, heads)
     except (KeyError, IndexError, ValueError) as error:
         missing = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"does not fit: {error}"
         raise UserError(f"It is no whole file of kind {kind_name} ({kind.title}), it {missing}.") from None

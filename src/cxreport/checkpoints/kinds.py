@@ -21,8 +21,8 @@ from cxreport.errors import UserError
 from cxreport.recipe import EncoderOptions
 
 Weights = Mapping[str, Tensor]
-HEAD_WIDTH = 64
-"""Channels of an attention head in every published vision transformer here; its weights do not tell."""
+Reader = Callable[[Weights, int | None], EncoderOptions]
+"""Reads an encoder's shape from the tensors' shapes and the number of heads that the user gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Kind:
 
     title: str
     signature: str
-    options: Callable[[Weights], EncoderOptions]
+    options: Reader
     names: Callable[[Any], NameMap]
     dropped: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
@@ -45,6 +45,19 @@ class Kind:
     others: tuple[tuple[str, str], ...] = ()
     counters: bool = False
     """Whether ``num_batches_tracked`` may be absent, as in files older than torch 0.4.1; it is then 0."""
+
+
+def _told(read: Callable[[Weights], EncoderOptions]) -> Reader:
+    """A reader of weights that tell everything; UserError where heads are given all the same."""
+
+    def reader(weights: Weights, heads: int | None) -> EncoderOptions:
+        if heads is not None:
+            raise UserError(
+                "The heads of this kind are told by its weights or do not exist; leave out --heads."
+            )
+        return read(weights)
+
+    return reader
 
 
 def _causal_options(weights: Weights) -> EncoderOptions:
@@ -85,22 +98,25 @@ def _vmamba_options(weights: Weights) -> EncoderOptions:
     return _nearest(vmamba.SHAPES, found)
 
 
-def _transformer_options(weights: Weights) -> EncoderOptions:
+def _transformer_options(weights: Weights, heads: int | None) -> EncoderOptions:
     embedding = weights["patch_embed.proj.weight"]
-    return _vit(weights, embedding.shape[0], embedding.shape[2], hd=False)
+    return _vit(weights, heads, embedding.shape[0], embedding.shape[2], hd=False)
 
 
-def _hd_options(weights: Weights) -> EncoderOptions:
-    return _vit(weights, weights["patch_embed.conv1.weight"].shape[0], vit.HD_PATCH, hd=True)
+def _hd_options(weights: Weights, heads: int | None) -> EncoderOptions:
+    return _vit(weights, heads, weights["patch_embed.conv1.weight"].shape[0], vit.HD_PATCH, hd=True)
 
 
-def _vit(weights: Weights, width: int, patch: int, hd: bool) -> EncoderOptions:
+def _vit(weights: Weights, heads: int | None, width: int, patch: int, hd: bool) -> EncoderOptions:
+    """Heads are those of the named shape of the same width; of another width nobody knows them."""
     shapes = {name: shape for name, shape in vit.SHAPES.items() if shape.hd == hd}
-    heads = {shape.width: shape.heads for shape in shapes.values()}
+    published = {shape.width: shape.heads for shape in shapes.values()}
+    if heads is None and width not in published:
+        raise UserError(f"Nothing tells the number of heads of its width {width}; give it with --heads.")
     found = {
         "width": width,
         "depths": (_count(weights, r"blocks\.(\d+)\."),),
-        "heads": heads.get(width, (max(width // HEAD_WIDTH, 1),)),
+        "heads": published[width] if heads is None else (heads,),
         "patch": patch,
         "image_size": square_side(weights["pos_embed"].shape[1] - 1) * patch,
     }
@@ -166,14 +182,14 @@ KINDS: dict[str, Kind] = {
     "arm-stage1": Kind(
         title="ARM's and MambaXray-VL's autoregressive pre-training, stage 1",
         signature=r"layers\.0\.mixer\.A_log$",
-        options=_causal_options,
+        options=_told(_causal_options),
         names=vision_mamba_names,
         dropped=(("|".join(map(re.escape, STAGE_1_DECODER)), "decoder of pre-training"),),
     ),
     "mambaxray-stage2": Kind(
         title="MambaXray-VL's contrastive pre-training, stage 2",
         signature=r"layers\.0\.mixer\.A_c_b_log$",
-        options=_four_scan_options,
+        options=_told(_four_scan_options),
         names=vision_mamba_names,
         dropped=(_CLASSIFIER,),
         prefix="visual_encoder.",
@@ -182,7 +198,7 @@ KINDS: dict[str, Kind] = {
     "mambaxray-stage3": Kind(
         title="MambaXray-VL's report generation, stage 3 (a delta file)",
         signature=r"layers\.0\.mixer\.A_c_b_log$",
-        options=_four_scan_options,
+        options=_told(_four_scan_options),
         names=vision_mamba_names,
         dropped=(_CLASSIFIER,),
         prefix="visual_encoder.",
@@ -191,7 +207,7 @@ KINDS: dict[str, Kind] = {
     "vmamba": Kind(
         title="VMamba (vssm1), R2GenCSR's encoder",
         signature=r"layers\.0\.blocks\.0\.op\.x_proj_weight$",
-        options=_vmamba_options,
+        options=_told(_vmamba_options),
         names=vmamba_names,
         dropped=((r"classifier\.head\.", "classifier"),),
         renames=(*_RENAMED_BLOCKS, (r"^norm\.", "classifier.norm."), (r"^head\.", "classifier.head.")),
@@ -216,7 +232,7 @@ KINDS: dict[str, Kind] = {
     "swin": Kind(
         title="Swin of the Hub (microsoft/swin-*)",
         signature=r"embeddings\.patch_embeddings\.projection\.weight$",
-        options=_hub_swin_options,
+        options=_told(_hub_swin_options),
         names=transformers_names,
         dropped=(_COMPUTED,),
         prefix="swin.",
@@ -225,14 +241,14 @@ KINDS: dict[str, Kind] = {
     "swin-microsoft": Kind(
         title="Swin of microsoft/Swin-Transformer, AM-MRG's first stage",
         signature=r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$",
-        options=_microsoft_swin_options,
+        options=_told(_microsoft_swin_options),
         names=microsoft_names,
         dropped=(_COMPUTED, _CLASSIFIER),
     ),
     "resnet": Kind(
         title="torchvision's ResNet-50 and ResNet-101",
         signature=r"layer1\.0\.conv1\.weight$",
-        options=_resnet_options,
+        options=_told(_resnet_options),
         names=torchvision_names,
         dropped=((r"fc\.", "classifier"),),
         counters=True,

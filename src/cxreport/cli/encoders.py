@@ -22,11 +22,15 @@ def encoders(
     training: Annotated[
         bool, typer.Option("--training", help="Measure a forward and a backward pass.")
     ] = False,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Also try faster inference: bfloat16 products, compiled blocks, both."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the image encoders with parameters, tokens and source, or measure what one costs."""
-    if profile is None and (sizes is not None or training):
-        raise typer.BadParameter("--sizes and --training need --profile NAME.")
+    if profile is None and (sizes is not None or training or fast):
+        raise typer.BadParameter("--sizes, --training and --fast need --profile NAME.")
     if profile is None:
         from cxreport.encoders.listing import list_encoders
 
@@ -38,7 +42,7 @@ def encoders(
     from cxreport.encoders.profile import profile as measured
 
     with bars() as bar:
-        costs = measured(profile, chosen, training, progress=_one_bar_a_size(bar))
+        costs = measured(profile, chosen, training, faster=fast, progress=_one_bar_a_size(bar))
     print_json(costs) if as_json else _print_costs(costs)
 
 
@@ -75,6 +79,8 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_costs(costs: dict[str, Any]) -> None:
+    from cxreport.encoders.fast import sentence
+
     header = ("image (px)", "tokens", "seconds", "peak memory (MB)", "operations (G)")
     lines = [
         (
@@ -92,5 +98,8 @@ def _print_costs(costs: dict[str, Any]) -> None:
         f"{costs['name']}: {costs['parameters'] / 1e6:.1f} M parameters, {passes}, one image,"
         f" {costs['threads']} thread(s)."
     )
+    for row in costs["rows"]:
+        if "fast" in row:
+            typer.echo(f"{row['size']} px. {sentence(row['fast'])}")
     growth = ", ".join(f"{cost.partition('_')[0]} {value:.2f}" for cost, value in costs["exponents"].items())
     typer.echo(f"Growth exponents in tokens, from {costs['fitted_from_tokens']:,} tokens on: {growth}.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,10 @@ TAPS = 4
 """Hidden states that the decoder of pre-training reads."""
 CONV_TAPS = 4
 """Steps that the convolution before a scan sees."""
+
+BIG = 2**20
+"""Values from which inference goes piece by piece: larger tensors leave the caches, and the system hands out
+their memory page by page every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +88,36 @@ class Mixer(nn.Module):
     def forward(self, tokens: Tensor, order: Tensor | None = None) -> Tensor:
         """Tokens (B, L, D) to tokens of the same shape; `order` (scans, L): what each scan visits in turn."""
         x, gate = self.in_projection(tokens).chunk(2, dim=-1)
-        u = causal_conv(x, self.conv_weight.squeeze(1), self.conv_bias, order)
-        u = u.unflatten(2, (self.scans, -1)).transpose(1, 2)
-        selected = _per_scan(u, self.selection)
+        apart = not torch.is_grad_enabled() and self.scans * x.numel() > BIG
+        scans = [slice(scan, scan + 1) for scan in range(self.scans)] if apart else [slice(None)]
+        y = reduce(torch.add, (self._scanned(x, each, order) for each in scans))
+        return self.out_projection(y * functional.silu(gate))
+
+    def _scanned(self, x: Tensor, scans: slice, order: Tensor | None) -> Tensor:
+        """What these scans of x (B, L, E) add to the average."""
+
+        def own(parameter: Tensor) -> Tensor:
+            return parameter.unflatten(0, (self.scans, -1))[scans].flatten(0, 1)
+
+        order = None if order is None else order[scans]
+        u = causal_conv(x, own(self.conv_weight).squeeze(1), own(self.conv_bias), order)
+        u = u.unflatten(2, (-1, x.shape[2])).transpose(1, 2)
+        selected = _per_scan(u, own(self.selection))
         low, B, C = selected.split([self.rank, self.state_size, self.state_size], dim=-1)
-        delta = _per_scan(low, self.step_weight)
+        delta = _per_scan(low, own(self.step_weight))
         y = selective_scan(
             u.transpose(2, 3),
             delta.transpose(2, 3),
-            -torch.exp(self.decay_log.float()),
+            -torch.exp(own(self.decay_log).float()),
             B.transpose(2, 3),
             C.transpose(2, 3) / self.scans,
-            self.skip / self.scans,
-            delta_bias=self.step_bias,
+            own(self.skip) / self.scans,
+            delta_bias=own(self.step_bias),
             delta_softplus=True,
             order=order,
             merge=True,
         )
-        return self.out_projection(y.transpose(1, 2) * functional.silu(gate))
+        return y.transpose(1, 2)
 
     @torch.no_grad()
     def _initialise(self, inner: int) -> None:
@@ -134,13 +150,16 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        inner = width * 8 // 3
-        self.gate, self.value = nn.Linear(width, inner), nn.Linear(width, inner)
-        self.output = nn.Linear(inner, width)
+        self.inner = width * 8 // 3
+        self.gate, self.value = nn.Linear(width, self.inner), nn.Linear(width, self.inner)
+        self.output = nn.Linear(self.inner, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L, D) to tokens of the same shape."""
-        return self.output(functional.silu(self.gate(tokens)) * self.value(tokens))
+        if torch.is_grad_enabled() or tokens.shape[:-1].numel() * self.inner <= BIG:
+            return self.output(functional.silu(self.gate(tokens)) * self.value(tokens))
+        length = max(BIG // (len(tokens) * self.inner), 1)
+        return torch.cat([self(part) for part in tokens.split(length, dim=1)], dim=1)
 
 
 class Block(nn.Module):
