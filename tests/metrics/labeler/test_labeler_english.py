@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentence_table import read_table
 
@@ -178,6 +178,7 @@ def test_case_does_not_matter(text: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(reports, st.sampled_from(["The trachea is midline.", "Bony structures are intact.", "🙂 Thank you."]))
+@example("Pneumonia??", "The trachea is midline.")
 def test_a_sentence_about_something_else_changes_nothing(text: str, sentence: str) -> None:
     before, after = label_report(text).labels, label_report(f"{text} {sentence}").labels
     assert {label: before[label] for label in OTHERS} == {label: after[label] for label in OTHERS}

@@ -32,7 +32,9 @@ _BARE_REASON = re.compile(
 _SENTENCE_END = re.compile(
     r"(?<!\b[ap])(?<!\bdr)(?<!\bvs)(?<!\bmr)(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)(?<!\bno\. \d)"
     r"\.(?![0-9a-z]\b|[0-9])|[;!]|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)|<br>"
+    r"|(?<=\?)(?<!\s\?)(?=\s+(?!(?:or|and|vs|versus)\b)\w)"
 )
+"""A question mark behind a word ends the sentence and belongs to it; one before a word doubts that word."""
 _SHORT_LINE = 50
 """Characters; a line that was wrapped is longer."""
 _WORD = re.compile(r"\+/-|[^\W_]+(?:['’]t\b)?|[,:()/?]")
