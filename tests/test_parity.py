@@ -17,6 +17,7 @@ ITEMS = {
     "arm_finetune": "arm_finetune.safetensors",
     "arm_pretrain": "arm_pretrain.safetensors",
     "r2gen": "r2gen.safetensors",
+    "r2gencmn": "r2gencmn.safetensors",
     "report_cleaners": "report_cleaners.json",
     "vmamba_ss2d": "vmamba_ss2d.safetensors",
     "mae_hd": "mae_hd.safetensors",

@@ -49,7 +49,7 @@ class WordGenerator(Generator):
         """The untrained encoder-decoder of ``self.options`` for this vocabulary and width of a patch."""
 
     def patch_positions(self, grid: tuple[int, int], views: int) -> Tensor | None:
-        """Positions (V*N, D) to add to the patches of `views` views with a `grid` of patches each; here none."""
+        """Positions (V*N, D) to add to the patches of V = `views` views of a `grid` each; here none."""
         return None
 
     @classmethod

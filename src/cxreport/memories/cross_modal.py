@@ -15,7 +15,7 @@ from cxreport.memories.layers import dropout
 
 
 class Reading(NamedTuple):
-    """What was read, (..., D), and from where: the weights and numbers of the rows, (..., H, k), best first."""
+    """What was read (..., D); weights and numbers of the rows it came from (..., H, k), best first."""
 
     response: Tensor
     weights: Tensor
@@ -58,7 +58,7 @@ class CrossModalMemory(nn.Module):
         best, rows = scores.topk(self.top, dim=-1)
         weights = torch.softmax(best, dim=-1)
         kept = dropout(weights, self.dropout) if self.training else weights
-        # weights of all rows, zero where not selected: a product of matrices instead of k copied rows per head
+        # weights of all rows, zero where not selected: a product of matrices, not k copied rows per head
         read = torch.zeros_like(scores).scatter(-1, rows, kept) @ values
         response = self.output(read.transpose(0, 1).flatten(1))
         weights, rows = (part.transpose(0, 1).unflatten(0, x.shape[:-1]) for part in (weights, rows))
