@@ -22,6 +22,7 @@ ITEMS = {
     "vmamba_ss2d": "vmamba_ss2d.safetensors",
     "mae_hd": "mae_hd.safetensors",
     "qformer": "qformer.safetensors",
+    "hopfield": "hopfield.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",
 }
