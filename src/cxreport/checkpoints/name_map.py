@@ -79,9 +79,10 @@ def load_published(module: nn.Module, weights: Mapping[str, Tensor], names: Name
             raise UserError(f"The published table {key} differs from the one that the configuration gives.")
     found: dict[str, Tensor] = {}
     for key, ours in names.pairs.items():
-        if not torch.equal(found.setdefault(ours, weights[key]), weights[key]):
+        if ours in found and not torch.equal(found[ours], weights[key]):
             first = next(other for other, same in names.pairs.items() if same == ours)
             raise UserError(f"The published {key} must hold what {first} holds, and does not.")
+        found[ours] = weights[key]
     for key, parts in names.split.items():
         sizes = [len(own[part]) for part in parts]
         found |= zip(parts, weights[key].split(sizes), strict=True)
