@@ -84,3 +84,9 @@ def test_what_is_written_word_by_word_is_what_is_read_at_once(features: Tensor, 
             taken = read.gather(1, torch.tensor(text.ids).unsqueeze(1)).squeeze(1)
             torch.testing.assert_close(torch.tensor(text.logprobs), taken, atol=1e-5, rtol=1e-5)
     assert len({text.ids for text in texts}) > 1
+
+
+def test_the_matrix_starts_as_published() -> None:
+    """Mean 0 and deviation 1 / width, not as the transformer's other matrices."""
+    matrix = CrossModalTransformer(11, 5, R2GenCMNOptions(width=64, layers=1)).memory.matrix.detach()
+    assert float(matrix.std()) == pytest.approx(1 / 64, rel=0.02)
