@@ -45,7 +45,7 @@ class FullPrefixStepper:
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         memory = network.memory(x)
         for layer in network.decoder:
-            x = layer(x, memory, causal, layer.cross_attention.keys_values(context), mask)
+            x = layer(x, (memory,), causal, layer.cross_attention.keys_values(context), mask)
         return network.log_probabilities(network.decoder_norm(x[:, -1])).unflatten(0, tokens.shape)
 
     def reorder(self, beams: Tensor) -> None:

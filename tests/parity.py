@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from goldens import CannotCompareError, Item, Values
 from goldens.encoders_published import vmamba_ss2d
-from goldens.memories import qformer
+from goldens.memories import hopfield, qformer
 from goldens.objectives import arm_pretrain, mae_hd
-from goldens.r2gen import r2gen
+from goldens.r2gen import r2gen, r2gencmn
 from goldens.texts import nlg_metrics, report_cleaners, word_tokenizer
 from goldens.vision_mamba import arm_finetune
 from safetensors import SafetensorError
@@ -46,11 +46,13 @@ class Difference:
 
 PARITY: dict[str, Callable[[Item], tuple[Values, Values]]] = {
     "r2gen": r2gen,
+    "r2gencmn": r2gencmn,
     "vmamba_ss2d": vmamba_ss2d,
     "mae_hd": mae_hd,
     "arm_pretrain": arm_pretrain,
     "arm_finetune": arm_finetune,
     "qformer": qformer,
+    "hopfield": hopfield,
     "word_tokenizer": word_tokenizer,
     "report_cleaners": report_cleaners,
     "nlg_metrics": nlg_metrics,

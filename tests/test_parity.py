@@ -17,10 +17,12 @@ ITEMS = {
     "arm_finetune": "arm_finetune.safetensors",
     "arm_pretrain": "arm_pretrain.safetensors",
     "r2gen": "r2gen.safetensors",
+    "r2gencmn": "r2gencmn.safetensors",
     "report_cleaners": "report_cleaners.json",
     "vmamba_ss2d": "vmamba_ss2d.safetensors",
     "mae_hd": "mae_hd.safetensors",
     "qformer": "qformer.safetensors",
+    "hopfield": "hopfield.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",
 }

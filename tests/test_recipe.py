@@ -57,7 +57,17 @@ def test_there_are_recipes() -> None:
         ),
         (
             {"model": {"generator": "r2gem"}},
-            "r.yaml: model.generator must be 'r2gen', not 'r2gem'.",
+            "r.yaml: model.generator must be 'r2gen' or 'r2gencmn', not 'r2gem'.",
+        ),
+        ({"model": {"width": 8}}, "r.yaml: model.generator is missing; choose r2gen, r2gencmn."),
+        ({"model": "r2gen"}, "r.yaml: model must be a section of keys, not 'r2gen'."),
+        (
+            {"model": {"generator": "r2gencmn", "memory_slots": 3}},
+            "r.yaml: unknown key model.memory_slots; did you mean model.memory_rows?",
+        ),
+        (
+            {"model": {"generator": "r2gencmn", "memory_rows": 8, "memory_top": 9}},
+            "r.yaml: model: memory_top (9) must be at most memory_rows (8).",
         ),
         (
             {"model": {"generator": "r2gen", "width": 100, "heads": 8}},

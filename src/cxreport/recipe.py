@@ -31,6 +31,7 @@ _PLAIN = {
     "string_pattern_mismatch": "letters, digits, dots, underscores and hyphens",
     "tuple_type": "a list",
     "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
     "literal_error": "{expected}",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
@@ -123,10 +124,10 @@ class EncoderOptions(_Options):
         return self.model_copy(update={"pretrained": False, "init": None})
 
 
-class R2GenOptions(_Options):
-    """R2Gen (Chen et al., EMNLP 2020); defaults are the published values for IU X-ray."""
+class EncoderDecoderOptions(_Options):
+    """What the generators with an encoder-decoder of their own share; defaults as published for IU X-ray."""
 
-    generator: Literal["r2gen"] = "r2gen"
+    generator: str
     encoder: EncoderOptions = EncoderOptions()
     width: int = Field(512, ge=8)
     """Model width d."""
@@ -135,8 +136,6 @@ class R2GenOptions(_Options):
     heads: int = Field(8, ge=1)
     layers: int = Field(3, ge=1)
     """Encoder layers, and as many decoder layers."""
-    memory_slots: int = Field(3, ge=1)
-    memory_heads: int = Field(8, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     feature_dropout: float = Field(0.5, ge=0, lt=1)
     """Dropout after the projection of the patch features."""
@@ -144,8 +143,6 @@ class R2GenOptions(_Options):
     """Words of a report that are learnt, its start and end included; longer reports are cut (counted)."""
     vocabulary_threshold: int = Field(3, ge=1)
     """A word enters the vocabulary when the train split has it this often."""
-    patch_positions: bool = False
-    """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
     finding_loss: float = Field(0.0, ge=0)
     """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
     an encoder that starts from random weights to look; studies without known findings do not enter it.
@@ -154,13 +151,41 @@ class R2GenOptions(_Options):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         for name in ("heads", "memory_heads"):
-            if self.width % getattr(self, name):
+            if self.width % getattr(self, name, 1):
                 raise ValueError(f"{name} ({getattr(self, name)}) must divide width ({self.width})")
         return self
 
 
-ModelOptions = Annotated[R2GenOptions, Field()]
-"""The options of every generator; a union told apart by ``generator`` when there is more than one."""
+class R2GenOptions(EncoderDecoderOptions):
+    """R2Gen (Chen et al., EMNLP 2020)."""
+
+    generator: Literal["r2gen"] = "r2gen"
+    memory_slots: int = Field(3, ge=1)
+    memory_heads: int = Field(8, ge=1)
+    patch_positions: bool = False
+    """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
+
+
+class R2GenCMNOptions(EncoderDecoderOptions):
+    """R2GenCMN (Chen et al., ACL 2021)."""
+
+    generator: Literal["r2gencmn"] = "r2gencmn"
+    memory_rows: int = Field(2048, ge=1)
+    """Rows of the matrix that patches and words read."""
+    memory_top: int = Field(32, ge=1)
+    """Rows that each head reads for one patch or word."""
+
+    @model_validator(mode="after")
+    def _rows_are_enough(self) -> Self:
+        if self.memory_top > self.memory_rows:
+            raise ValueError(
+                f"memory_top ({self.memory_top}) must be at most memory_rows ({self.memory_rows})"
+            )
+        return self
+
+
+ModelOptions = Annotated[R2GenOptions | R2GenCMNOptions, Field(discriminator="generator")]
+"""The options of every generator, told apart by ``generator``."""
 
 
 class TrainingOptions(_Options):
@@ -314,10 +339,16 @@ def _sentences(tree: dict[str, Any]) -> list[str]:
 def _sentence(problem: Any) -> str:
     """One of pydantic's problems as a sentence, with the nearest known key for an unknown one."""
     where = ".".join(str(part) for part in problem["loc"] if part not in _model_names())
+    if problem["type"] == "union_tag_not_found":
+        return f"{where}.generator is missing; choose {', '.join(sorted(_model_names()))}."
+    if problem["type"] == "union_tag_invalid":
+        given = problem["input"]["generator"]
+        return f"{where}.generator must be {' or '.join(sorted(map(repr, _model_names())))}, not {given!r}."
     if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
-        known = _known_keys(parent)
-        elsewhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
+        generator = next((str(part) for part in problem["loc"] if part in _model_names()), None)
+        known = _known_keys(parent, generator)
+        elsewhere = [path for path in _all_keys(generator) if path.rpartition(".")[2] == key]
         near = elsewhere or [
             f"{parent}.{name}" if parent else name
             for name in difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -342,25 +373,33 @@ def _sentence(problem: Any) -> str:
 
 def _model_names() -> set[str]:
     """Values of ``model.generator``: a union told apart by it names them in the places of its errors."""
-    return {
-        str(name)
-        for options in _models_in(ModelOptions)
-        for name in getattr(options.model_fields["generator"].annotation, "__args__", ())
-    }
+    return {name for options in _models_in(ModelOptions) for name in _names_of(options)}
 
 
-def _known_keys(parent: str) -> list[str]:
+def _names_of(options: type[BaseModel]) -> set[str]:
+    """The values of ``generator`` that these options stand for; none for other options."""
+    field = options.model_fields.get("generator")
+    return {str(name) for name in getattr(field.annotation, "__args__", ())} if field else set()
+
+
+def _known_keys(parent: str, generator: str | None) -> list[str]:
     prefix = f"{parent}." if parent else ""
-    return [
-        k.removeprefix(prefix) for k in _all_keys() if k.startswith(prefix) and "." not in k[len(prefix) :]
-    ]
+    inside = (key.removeprefix(prefix) for key in _all_keys(generator) if key.startswith(prefix))
+    return [key for key in inside if "." not in key]
 
 
-def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
-    for name, info in model.model_fields.items():
+def _all_keys(generator: str | None) -> list[str]:
+    """Every key of a recipe, sections included; those of one generator where it is known."""
+    return list(dict.fromkeys(_keys(Recipe, "", generator)))
+
+
+def _keys(options: type[BaseModel], prefix: str, generator: str | None) -> Iterator[str]:
+    for name, info in options.model_fields.items():
         yield prefix + name
-        for option in _models_in(info.annotation):
-            yield from _all_keys(option, f"{prefix}{name}.")
+        for inner in _models_in(info.annotation):
+            names = _names_of(inner)
+            if generator is None or not names or generator in names:
+                yield from _keys(inner, f"{prefix}{name}.", generator)
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:

@@ -19,11 +19,13 @@ from cxreport.checkpoints.convert_r2gen import convert_r2gen
 from cxreport.checkpoints.kinds import KINDS
 from cxreport.checkpoints.name_map import to_published
 from cxreport.checkpoints.published.r2gen import r2gen_names
+from cxreport.checkpoints.published.r2gencmn import r2gencmn_names
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.encoders.folder import origin
 from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
-from cxreport.recipe import EncoderOptions, R2GenOptions, Recipe
+from cxreport.generators.r2gencmn import R2GenCMN
+from cxreport.recipe import EncoderOptions, R2GenCMNOptions, R2GenOptions, Recipe
 
 MAMBA: dict[str, Any] = {"width": 24, "depths": (3,), "state_size": 4, "patch": 8}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -343,6 +345,40 @@ def test_r2gen_becomes_a_model_folder(annotation: Path, tmp_path: Path) -> None:
         convert_r2gen(path, annotation, tmp_path / "other", heads=2, threshold=1)
     with pytest.raises(UserError, match="is no annotation file of R2Gen"):
         convert_r2gen(path, tmp_path / "folder" / "provenance.json", tmp_path / "other")
+    with pytest.raises(UserError, match=r"heads \(3\) must divide width \(16\); give --heads"):
+        convert_r2gen(path, annotation, tmp_path / "other", heads=3, threshold=2)
+    with pytest.raises(UserError, match=r"it has no encoder_decoder\.memory_matrix, so .* of kind r2gencmn"):
+        convert_r2gen(path, annotation, tmp_path / "other", heads=2, threshold=2, kind="r2gencmn")
     with pytest.raises(UserError, match=r"so it is no file of kind r2gen"):
         convert_r2gen(write(tmp_path / "v.pth", {"a": torch.ones(1)}), annotation, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_r2gencmn_becomes_a_model_folder(annotation: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    options = R2GenCMNOptions(
+        encoder=EncoderOptions(name="resnet101"),
+        width=16,
+        feed_forward=24,
+        heads=2,
+        layers=2,
+        memory_rows=40,
+        memory_top=32,
+        vocabulary_threshold=2,
+    )
+    generator = R2GenCMN.build(options, ["clear lungs . clear lungs .", "no effusion . no effusion ."]).eval()
+    state = to_published(generator, r2gencmn_names(generator))
+    assert torch.equal(state["encoder_decoder.cmn.linears.3.bias"], generator.network.memory.output.bias)
+    path = write(tmp_path / "model_best.pth", {"state_dict": state, "epoch": 9})
+    convert_r2gen(path, annotation, tmp_path / "folder", heads=2, threshold=2, kind="r2gencmn")
+    loaded, recipe = load_model(tmp_path / "folder")
+    assert recipe.model == options
+    own = generator.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in loaded.state_dict().items())
+    state["encoder_decoder.model.cmn.linears.0.bias"] = torch.ones(16)
+    path = write(tmp_path / "two.pth", {"state_dict": state})
+    with pytest.raises(
+        UserError, match=r"model\.cmn\.linears\.0\.bias must hold what .*r\.cmn\.linears\.0\.bias"
+    ):
+        convert_r2gen(path, annotation, tmp_path / "other", heads=2, threshold=2, kind="r2gencmn")
     assert not (tmp_path / "other").exists()

@@ -14,7 +14,7 @@ from cxreport.data.batch import Batch
 from cxreport.errors import UserError
 from cxreport.generators import GENERATORS, generator_class
 from cxreport.generators.base import Generator
-from cxreport.recipe import DecodingOptions, EncoderOptions, R2GenOptions, Recipe
+from cxreport.recipe import DecodingOptions, EncoderOptions, R2GenCMNOptions, R2GenOptions, Recipe
 
 REPORTS = [
     "the lungs are clear . no effusion .",
@@ -30,6 +30,19 @@ TINY: dict[str, Any] = {
         heads=4,
         layers=2,
         memory_heads=3,
+        dropout=0.0,
+        feature_dropout=0.0,
+        max_length=14,
+        vocabulary_threshold=1,
+    ),
+    "r2gencmn": R2GenCMNOptions(
+        encoder=EncoderOptions(width=4),
+        width=24,
+        feed_forward=32,
+        heads=4,
+        layers=2,
+        memory_rows=20,
+        memory_top=6,
         dropout=0.0,
         feature_dropout=0.0,
         max_length=14,

@@ -254,4 +254,10 @@ KINDS: dict[str, Kind] = {
         counters=True,
     ),
 }
-"""Kinds of one encoder each; ``r2gen`` is a whole generator, see ``convert_r2gen.py``."""
+"""Kinds of one encoder each; :data:`GENERATOR_KINDS` are whole generators."""
+
+GENERATOR_KINDS = {
+    "r2gen": "R2Gen with torchvision's ResNet-101",
+    "r2gencmn": "R2GenCMN with torchvision's ResNet-101",
+}
+"""Kinds that become model folders, see ``convert_r2gen.py``, and their titles."""

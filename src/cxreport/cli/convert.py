@@ -22,14 +22,17 @@ def convert(
         int | None, typer.Option(min=1, help="Attention heads, where the weights do not tell them.")
     ] = None,
     annotation: Annotated[
-        Path | None, typer.Option(help="r2gen: JSON of its training, which gives its words.")
+        Path | None, typer.Option(help="r2gen, r2gencmn: JSON of the training, for the words.")
     ] = None,
-    threshold: Annotated[int, typer.Option(min=1, help="r2gen: how often a word was seen at least.")] = 3,
+    threshold: Annotated[int, typer.Option(min=1, help="How often a word was seen there at least.")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
-    if annotation is None and kind == "r2gen":
-        raise typer.BadParameter("the kind r2gen needs --annotation, whose train reports give its words.")
+    from cxreport.checkpoints.kinds import GENERATOR_KINDS
+
+    generator = kind in GENERATOR_KINDS
+    if annotation is None and generator:
+        raise typer.BadParameter(f"the kind {kind} needs --annotation, whose train reports give its words.")
 
     from cxreport.checkpoints.convert import convert_encoder, publish_encoder
 
@@ -39,10 +42,10 @@ def convert(
         facts = {"file": str(out), "tensors": count}
         print_json(facts) if as_json else typer.echo(f"{out}: {count} tensors under their published names.")
         return
-    if annotation is not None and kind == "r2gen":
+    if annotation is not None and generator:
         from cxreport.checkpoints.convert_r2gen import convert_r2gen
 
-        done = convert_r2gen(source, annotation, out, heads or 8, threshold)
+        done = convert_r2gen(source, annotation, out, heads or 8, threshold, kind)
     else:
         done = convert_encoder(source, kind, out, heads)
     shape = done.options.model_dump(exclude_defaults=True, mode="json")
@@ -52,7 +55,7 @@ def convert(
         return
     for line in done.account.lines():
         typer.echo(line)
-    if kind == "r2gen":
+    if generator:
         typer.echo(f"{out}: a model folder, for cxreport generate.")
         return
     options = {"name": done.options.name} | shape | {"init": str(out)}

@@ -14,7 +14,10 @@ from cxreport.errors import UserError
 if TYPE_CHECKING:
     from cxreport.generators.base import Generator
 
-GENERATORS = {"r2gen": "cxreport.generators.r2gen:R2Gen"}
+GENERATORS = {
+    "r2gen": "cxreport.generators.r2gen:R2Gen",
+    "r2gencmn": "cxreport.generators.r2gencmn:R2GenCMN",
+}
 """Name (the recipe's ``model.generator``) to ``module:Class``."""
 
 

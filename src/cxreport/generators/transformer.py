@@ -6,12 +6,17 @@ Source: published R2Gen ``modules/encoder_decoder.py``: pre-norm layers, attenti
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cxreport.memories.layers import Dropout, UnbiasedLayerNorm, dropout
+
+KeysValues = tuple[Tensor, Tensor]
+Conditions = tuple[Tensor, ...]
+"""What a decoder layer's norms take besides their input, (B, T, ...) each; plain norms take nothing."""
 
 
 class Places:
@@ -107,6 +112,47 @@ class EncoderLayer(nn.Module):
         normal = self.attention_norm(x)
         x = x + self.dropout(self.attention(normal, normal, mask))
         layer: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return layer
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each behind a norm that `norm` makes."""
+
+    def __init__(
+        self, width: int, inner: int, heads: int, dropout: float, norm: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, heads, dropout)
+        self.cross_attention = Attention(width, heads, dropout)
+        self.feed_forward = FeedForward(width, inner, dropout)
+        self.self_attention_norm = norm()
+        self.cross_attention_norm = norm()
+        self.feed_forward_norm = norm()
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        conditions: Conditions,
+        visible: Tensor,
+        context: KeysValues,
+        context_mask: Tensor | None,
+        places: Places | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """One layer over x (B, T, D) with `conditions` for its norms, or over their rows at `places`.
+
+        `visible` masks self-attention, `context` are the cross-attention's keys and values. With a `cache`, x
+        is one step of T beams whose keys and values join those of earlier steps.
+        """
+        normal = self.self_attention_norm(x, *conditions)
+        own = self.self_attention.keys_values(normal, places)
+        if cache is not None:
+            own = cache.extend(*own)
+        x = x + self.dropout(self.self_attention.attend(normal, *own, visible, places))
+        normal = self.cross_attention_norm(x, *conditions)
+        x = x + self.dropout(self.cross_attention.attend(normal, *context, context_mask, places))
+        layer: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x, *conditions)))
         return layer
 
 

@@ -1,9 +1,10 @@
-"""State dicts of AM-MRG: its disease queries (stage 1 and 2)."""
+"""State dicts of AM-MRG: its disease queries (stage 1 and 2) and its Hopfield memories (stage 2)."""
 
 from __future__ import annotations
 
 from cxreport.checkpoints.name_map import NameMap, weight_and_bias
 from cxreport.memories.disease_queries import DiseaseQueries
+from cxreport.memories.hopfield import HopfieldMemory
 
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"
 """A leftover table of integers in the published state dict."""
@@ -28,3 +29,19 @@ def disease_queries_names(queries: DiseaseQueries) -> NameMap:
         pairs |= weight_and_bias(f"{theirs}.output_query.dense", f"{ours}.contract")
         pairs |= weight_and_bias(f"{theirs}.output_query.LayerNorm", f"{ours}.norm")
     return NameMap(pairs)
+
+
+def hopfield_names(memory: HopfieldMemory) -> NameMap:
+    """``hflayers.HopfieldLayer``; the biases of its three projections stand in one row."""
+    core = "hopfield.association_core"
+    parts = {"q": "query", "k": "key", "v": "value"}
+    pairs = {"lookup_weights": "patterns"} | weight_and_bias(f"{core}.out_proj", "output")
+    pairs |= {f"{core}.{theirs}_proj_weight": f"{ours}.weight" for theirs, ours in parts.items()}
+    norms = {
+        "stored_pattern": "pattern_norm",
+        "state_pattern": "state_norm",
+        "pattern_projection": "value_norm",
+    }
+    for theirs, ours in norms.items():
+        pairs |= weight_and_bias(f"hopfield.norm_{theirs}", ours)
+    return NameMap(pairs, split={f"{core}.in_proj_bias": tuple(f"{ours}.bias" for ours in parts.values())})

@@ -1,0 +1,163 @@
+"""Generators of an image encoder, an encoder-decoder and a word tokenizer: what R2Gen and R2GenCMN share."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxreport.data.words import END, WordTokenizer
+from cxreport.encoders import Encoder, build_encoder
+from cxreport.errors import UserError
+from cxreport.generators.base import Generator
+from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
+from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
+from cxreport.generators.transformer import Places
+from cxreport.phantom.kinds import SIDED_KINDS
+from cxreport.recipe import DecodingOptions, EncoderDecoderOptions
+from cxreport.study import Draft
+
+if TYPE_CHECKING:
+    from cxreport.data.batch import Batch
+
+TOKENIZER = "tokenizer.json"
+
+
+class WordGenerator(Generator):
+    """Image encoder, encoder-decoder and word tokenizer.
+
+    The patches of a study's views stand one after another; those of absent views are hidden.
+    """
+
+    def __init__(self, options: EncoderDecoderOptions, encoder: Encoder, tokenizer: WordTokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.options = options
+        self.network = self.build_network(len(tokenizer), encoder.width)
+        if options.finding_loss:
+            self.finding_head = nn.Linear(2 * encoder.width, len(SIDED_KINDS))
+
+    @abstractmethod
+    def build_network(self, words: int, feature_width: int) -> EncoderDecoder:
+        """The untrained encoder-decoder of ``self.options`` for this vocabulary and width of a patch."""
+
+    def patch_positions(self, grid: tuple[int, int], views: int) -> Tensor | None:
+        """Positions (V*N, D) to add to the patches of V = `views` views of a `grid` each; here none."""
+        return None
+
+    @classmethod
+    def build(cls, options: EncoderDecoderOptions, train_reports: Sequence[str]) -> Self:
+        """Make the vocabulary from the train split's cleaned reports, then the weights."""
+        tokenizer = WordTokenizer.train(train_reports, options.vocabulary_threshold)
+        return cls(options, build_encoder(options.encoder), tokenizer)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean negative log-likelihood over all words and ends of the batch, and their number.
+
+        With ``finding_loss`` its weighted part is added and also given as ``finding_loss``.
+        """
+        ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
+        lengths = torch.tensor([len(row) for row in ids])
+        padded = torch.full((len(ids), int(lengths.max())), END)
+        for row, values in zip(padded, ids, strict=True):
+            row[: len(values)] = torch.tensor(values)
+        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+        padded, target = padded.to(batch.images.device), target.to(batch.images.device)
+        features, grid = self._features(batch)
+        context, mask = self._context(features, grid, batch.view_mask)
+        decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
+        loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
+        parts = {"loss": loss, "tokens": target.sum()}
+        if self.options.finding_loss:
+            parts["finding_loss"] = self.options.finding_loss * self._finding_loss(features, batch)
+            parts["loss"] = loss + parts["finding_loss"]
+        return parts
+
+    def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
+        """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
+        if decoding.max_length > POSITIONS:
+            raise UserError(f"decoding.max_length must be at most {POSITIONS} (got {decoding.max_length}).")
+        start = time.perf_counter()
+        training = self.training
+        self.eval()
+        with torch.inference_mode():
+            texts = self._search(batch, decoding)
+        self.train(training)
+        seconds = (time.perf_counter() - start) / len(texts)
+        return [Draft(self.tokenizer.decode(text.ids), text.logprobs, seconds) for text in texts]
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled encoder features (B, D), averaged over the views that are present."""
+        pooled = self.encoder(batch.images[batch.view_mask]).pooled
+        return _spread(pooled, batch.view_mask).sum(dim=1) / batch.view_mask.sum(dim=1, keepdim=True)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the image encoder."""
+        return self.encoder.parameters()
+
+    def truncated(self, reports: Iterable[str]) -> int:
+        """How many reports have more words than ``max_length`` leaves room for."""
+        return sum(len(self.tokenizer.encode(report)) > self.options.max_length for report in reports)
+
+    def save_assets(self, folder: Path) -> None:
+        """Write tokenizer.json."""
+        self.tokenizer.save(folder / TOKENIZER)
+
+    @classmethod
+    def load_assets(cls, options: EncoderDecoderOptions, folder: Path) -> Self:
+        """Read tokenizer.json; published encoder weights are not looked for, saved ones will replace them."""
+        encoder = build_encoder(options.encoder.untrained())
+        return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
+
+    def _finding_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Binary cross-entropy of every kind and side, from the mean and maximum of a study's patches."""
+        known = [row for row, findings in enumerate(batch.findings) if findings is not None]
+        absent = ~batch.view_mask.repeat_interleave(features.shape[1] // batch.view_mask.shape[1], dim=1)
+        absent = absent.unsqueeze(2)
+        mean = features.masked_fill(absent, 0).sum(dim=1) / (~absent).sum(dim=1)
+        highest = features.masked_fill(absent, float("-inf")).amax(dim=1)
+        logits = self.finding_head(torch.cat([mean, highest], dim=1))[known]
+        truth = [[pair in (batch.findings[row] or ()) for pair in SIDED_KINDS] for row in known]
+        present = torch.tensor(truth, device=logits.device).to(logits)
+        summed = functional.binary_cross_entropy_with_logits(logits, present.view_as(logits), reduction="sum")
+        return summed / max(logits.numel(), 1)
+
+    def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
+        context, mask = self._context(*self._features(batch), batch.view_mask)
+        stepper = self.network.stepper(context, mask)
+        studies, device = context.shape[0], context.device
+        if decoding.method == "greedy":
+            return greedy_search(stepper, studies, decoding.max_length, device, decoding.block_trigrams)
+        found = beam_search(stepper, studies, decoding.beam_size, decoding.max_length, device)
+        return [best for best, *_ in found]
+
+    def _features(self, batch: Batch) -> tuple[Tensor, tuple[int, int]]:
+        """Patch features of all views (B, V*N, F), zero where a view is absent, and the grid of one view."""
+        tokens = self.encoder(batch.images[batch.view_mask])
+        return _spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
+
+    def _context(
+        self, features: Tensor, grid: tuple[int, int], view_mask: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encoded patches (B, V*N, D) and, where views are absent, their mask (B, 1, 1, V*N)."""
+        positions = self.patch_positions(grid, view_mask.shape[1])
+        if positions is not None:
+            positions = positions.to(features)
+        mask = None
+        if not view_mask.all():
+            mask = view_mask.repeat_interleave(grid[0] * grid[1], dim=1)[:, None, None, :]
+        return self.network.encode(features, mask, positions), mask
+
+
+def _spread(present: Tensor, view_mask: Tensor) -> Tensor:
+    """Rows of the present views (P, ...) at their places in (B, V, ...); zero where a view is absent."""
+    places = present.new_zeros(*view_mask.shape, *present.shape[1:])
+    places[view_mask] = present
+    return places
