@@ -10,7 +10,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -183,6 +183,12 @@ class TrainingOptions(_Options):
     """Share of all steps that ``one-cycle`` warms up."""
     step_size: int = Field(50, ge=1)
     step_gamma: float = Field(0.1, gt=0, le=1)
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients make one step."""
+    decay_vectors: bool = True
+    """Whether weight decay also acts on biases, norms and all else of one dimension."""
+    activation_checkpointing: bool = False
+    """Compute what the blocks of a model keep for the backward pass again: less memory, more time."""
     gradient_clip: float | None = Field(1.0, gt=0)
     """Largest gradient norm; None does not clip."""
     precision: Literal["32", "bf16", "16"] = "32"
@@ -214,25 +220,26 @@ class DecodingOptions(_Options):
         return self
 
 
-class Recipe(_Options):
-    """One YAML: data, model, training, decoding."""
+class RecipeFile(_Options):
+    """What every recipe has: a name, a seed, data and training, and how it is read and written."""
+
+    SHIPPED: ClassVar[Path] = SHIPPED
+    """Where those that come with the package lie."""
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
     seed: int = Field(9223, ge=0, lt=2**31)
     data: DataOptions = DataOptions()
-    model: ModelOptions
     training: TrainingOptions = TrainingOptions()
-    decoding: DecodingOptions = DecodingOptions()
 
     @classmethod
-    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Self:
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
         `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
         UserError for a missing file, bad YAML, an unknown key or a bad value, and names the
         change that brought it.
         """
-        path = _found(Path(path))
+        path = _found(Path(path), cls.SHIPPED)
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -240,46 +247,56 @@ class Recipe(_Options):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
         if not isinstance(tree, dict):
-            raise UserError(f"{path} must hold a mapping with name, data, model, training, decoding.")
-        stages = [(str(path), tree)]
-        for change in changes:
-            stages.append((f"--set {change}", _changed(stages[-1][1], change)))
-        sentences = [_sentences(stage) for _, stage in stages]
-        if sentences[-1]:
-            first = sentences[-1][0]
-            source = next(
-                source for (source, _), known in zip(stages, sentences, strict=True) if first in known
-            )
-            raise UserError(f"{source}: {first}")
-        return cls.parse(stages[-1][1], str(path))
+            raise UserError(f"{path} must hold a mapping with {', '.join(cls.model_fields)}.")
+        return cls.changed(tree, changes, str(path))
 
     @classmethod
-    def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Recipe:
+    def changed(cls, tree: dict[str, Any], changes: Sequence[str], source: str) -> Self:
+        """Build from a mapping with ``--set`` changes; UserError blames `source` or the change."""
+        stages = [(source, tree)]
+        for change in changes:
+            stages.append((f"--set {change}", _changed(stages[-1][1], change)))
+        sentences = [_sentences(cls, stage) for _, stage in stages]
+        if sentences[-1]:
+            first = sentences[-1][0]
+            blamed = next(name for (name, _), known in zip(stages, sentences, strict=True) if first in known)
+            raise UserError(f"{blamed}: {first}")
+        return cls.parse(stages[-1][1], source)
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Self:
         """Build from a mapping; `source` is named in errors."""
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise UserError(f"{source}: {_sentence(error.errors()[0])}") from None
+            raise UserError(f"{source}: {_sentence(cls, error.errors()[0])}") from None
 
     def dump(self) -> str:
         """The complete recipe as YAML, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def shipped_recipes() -> list[str]:
+class Recipe(RecipeFile):
+    """One YAML: data, model, training, decoding."""
+
+    model: ModelOptions
+    decoding: DecodingOptions = DecodingOptions()
+
+
+def shipped_recipes(folder: Path = SHIPPED) -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def _found(path: Path) -> Path:
+def _found(path: Path, folder: Path) -> Path:
     """`path`, or the recipe of that bare name which comes with the package."""
     name = str(path)
     if path.suffix or len(path.parts) != 1 or path.is_file():
         return path
-    if name in shipped_recipes():
-        return SHIPPED / f"{name}.yaml"
-    near = difflib.get_close_matches(name, shipped_recipes(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes())}."
+    if name in shipped_recipes(folder):
+        return folder / f"{name}.yaml"
+    near = difflib.get_close_matches(name, shipped_recipes(folder), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes(folder))}."
     raise UserError(f"{name} is neither a file nor a recipe that comes with cxreport; {hint}")
 
 
@@ -302,22 +319,28 @@ def _changed(tree: dict[str, Any], change: str) -> dict[str, Any]:
     return changed
 
 
-def _sentences(tree: dict[str, Any]) -> list[str]:
+def _sentences(recipe: type[RecipeFile], tree: dict[str, Any]) -> list[str]:
     """What is wrong with a recipe, empty where nothing is."""
     try:
-        Recipe.model_validate(tree)
+        recipe.model_validate(tree)
     except ValidationError as error:
-        return [_sentence(problem) for problem in error.errors()]
+        return [_sentence(recipe, problem) for problem in error.errors()]
     return []
 
 
-def _sentence(problem: Any) -> str:
+def _sentence(recipe: type[RecipeFile], problem: Any) -> str:
     """One of pydantic's problems as a sentence, with the nearest known key for an unknown one."""
-    where = ".".join(str(part) for part in problem["loc"] if part not in _model_names())
+    where = ".".join(str(part) for part in problem["loc"] if part not in _tags(recipe))
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        key = context["discriminator"].strip("'")
+        return f"{where}.{key} must be {context['expected_tags']}, not {context['tag']!r}."
+    if problem["type"] == "union_tag_not_found":
+        return f"{where}.{problem['ctx']['discriminator'].strip(chr(39))} is missing."
     if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
-        known = _known_keys(parent)
-        elsewhere = [path for path in _all_keys() if path.rpartition(".")[2] == key]
+        known = _known_keys(recipe, parent)
+        elsewhere = [path for path in _all_keys(recipe) if path.rpartition(".")[2] == key]
         near = elsewhere or [
             f"{parent}.{name}" if parent else name
             for name in difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -340,23 +363,28 @@ def _sentence(problem: Any) -> str:
     return f"{where}: {message} (got {given})."
 
 
-def _model_names() -> set[str]:
-    """Values of ``model.generator``: a union told apart by it names them in the places of its errors."""
+def _tags(recipe: type[RecipeFile]) -> set[str]:
+    """What tells the options of a union apart: pydantic puts it into the places of its errors."""
+    fields = (("model", "generator"), ("objective", "name"))
     return {
-        str(name)
-        for options in _models_in(ModelOptions)
-        for name in getattr(options.model_fields["generator"].annotation, "__args__", ())
+        str(tag)
+        for section, key in fields
+        if section in recipe.model_fields
+        for options in _models_in(recipe.model_fields[section].annotation)
+        for tag in getattr(options.model_fields[key].annotation, "__args__", ())
     }
 
 
-def _known_keys(parent: str) -> list[str]:
+def _known_keys(recipe: type[RecipeFile], parent: str) -> list[str]:
     prefix = f"{parent}." if parent else ""
     return [
-        k.removeprefix(prefix) for k in _all_keys() if k.startswith(prefix) and "." not in k[len(prefix) :]
+        k.removeprefix(prefix)
+        for k in _all_keys(recipe)
+        if k.startswith(prefix) and "." not in k[len(prefix) :]
     ]
 
 
-def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
+def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, info in model.model_fields.items():
         yield prefix + name
         for option in _models_in(info.annotation):

@@ -245,7 +245,7 @@ class VisionMamba(Encoder):
 
     def _hidden(self, tokens: Tensor, order: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
         """Hidden states after these blocks, counted from 1; a block may be asked for twice."""
-        states = {}
+        states: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens, order)
             states |= {number: tokens} if number in layers else {}
