@@ -10,7 +10,7 @@ import pytest
 from cxreport.errors import UserError
 from cxreport.recipe import Recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").rglob("*.yaml"))
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
 
 
 def parse(**sections: Any) -> Recipe:

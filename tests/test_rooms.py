@@ -19,6 +19,7 @@ ROOMS = (
     "errors",
     "study",
     "recipe",
+    "pretraining",
     "phantom",
     "weights",
     "data",
@@ -39,7 +40,7 @@ FORBIDDEN = {
     ("metrics", "training"): "scores come from files, whoever trained",
     ("training", "metrics"): "as below",
 }
-LIGHT = ("errors", "study", "recipe", "phantom", "metrics", "terminal", "cli")
+LIGHT = ("errors", "study", "recipe", "pretraining", "phantom", "metrics", "terminal", "cli")
 HEAVY = ("torch", "torchvision", "lightning", "datasets", "pandas", "pydicom", "matplotlib", "transformers")
 MOST_LINES = 450
 

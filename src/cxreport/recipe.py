@@ -10,7 +10,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -208,6 +208,12 @@ class TrainingOptions(_Options):
     """Share of all steps that ``one-cycle`` warms up."""
     step_size: int = Field(50, ge=1)
     step_gamma: float = Field(0.1, gt=0, le=1)
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients make one step."""
+    decay_vectors: bool = True
+    """Whether weight decay also acts on biases, norms and all else of one dimension."""
+    activation_checkpointing: bool = False
+    """Compute what the blocks of a model keep for the backward pass again: less memory, more time."""
     gradient_clip: float | None = Field(1.0, gt=0)
     """Largest gradient norm; None does not clip."""
     precision: Literal["32", "bf16", "16"] = "32"
@@ -239,25 +245,26 @@ class DecodingOptions(_Options):
         return self
 
 
-class Recipe(_Options):
-    """One YAML: data, model, training, decoding."""
+class RecipeFile(_Options):
+    """What every recipe has: a name, a seed, data and training, and how it is read and written."""
+
+    SHIPPED: ClassVar[Path] = SHIPPED
+    """Where those that come with the package lie."""
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
     seed: int = Field(9223, ge=0, lt=2**31)
     data: DataOptions = DataOptions()
-    model: ModelOptions
     training: TrainingOptions = TrainingOptions()
-    decoding: DecodingOptions = DecodingOptions()
 
     @classmethod
-    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+    def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Self:
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
         `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
         UserError for a missing file, bad YAML, an unknown key or a bad value, and names the
         change that brought it.
         """
-        path = _found(Path(path))
+        path = _found(Path(path), cls.SHIPPED)
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -265,46 +272,56 @@ class Recipe(_Options):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
         if not isinstance(tree, dict):
-            raise UserError(f"{path} must hold a mapping with name, data, model, training, decoding.")
-        stages = [(str(path), tree)]
-        for change in changes:
-            stages.append((f"--set {change}", _changed(stages[-1][1], change)))
-        sentences = [_sentences(stage) for _, stage in stages]
-        if sentences[-1]:
-            first = sentences[-1][0]
-            source = next(
-                source for (source, _), known in zip(stages, sentences, strict=True) if first in known
-            )
-            raise UserError(f"{source}: {first}")
-        return cls.parse(stages[-1][1], str(path))
+            raise UserError(f"{path} must hold a mapping with {', '.join(cls.model_fields)}.")
+        return cls.changed(tree, changes, str(path))
 
     @classmethod
-    def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Recipe:
+    def changed(cls, tree: dict[str, Any], changes: Sequence[str], source: str) -> Self:
+        """Build from a mapping with ``--set`` changes; UserError blames `source` or the change."""
+        stages = [(source, tree)]
+        for change in changes:
+            stages.append((f"--set {change}", _changed(stages[-1][1], change)))
+        sentences = [_sentences(cls, stage) for _, stage in stages]
+        if sentences[-1]:
+            first = sentences[-1][0]
+            blamed = next(name for (name, _), known in zip(stages, sentences, strict=True) if first in known)
+            raise UserError(f"{blamed}: {first}")
+        return cls.parse(stages[-1][1], source)
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any], source: str = "recipe") -> Self:
         """Build from a mapping; `source` is named in errors."""
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise UserError(f"{source}: {_sentence(error.errors()[0])}") from None
+            raise UserError(f"{source}: {_sentence(cls, error.errors()[0])}") from None
 
     def dump(self) -> str:
         """The complete recipe as YAML, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def shipped_recipes() -> list[str]:
+class Recipe(RecipeFile):
+    """One YAML: data, model, training, decoding."""
+
+    model: ModelOptions
+    decoding: DecodingOptions = DecodingOptions()
+
+
+def shipped_recipes(folder: Path = SHIPPED) -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def _found(path: Path) -> Path:
+def _found(path: Path, folder: Path) -> Path:
     """`path`, or the recipe of that bare name which comes with the package."""
     name = str(path)
     if path.suffix or len(path.parts) != 1 or path.is_file():
         return path
-    if name in shipped_recipes():
-        return SHIPPED / f"{name}.yaml"
-    near = difflib.get_close_matches(name, shipped_recipes(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes())}."
+    if name in shipped_recipes(folder):
+        return folder / f"{name}.yaml"
+    near = difflib.get_close_matches(name, shipped_recipes(folder), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes(folder))}."
     raise UserError(f"{name} is neither a file nor a recipe that comes with cxreport; {hint}")
 
 
@@ -327,28 +344,29 @@ def _changed(tree: dict[str, Any], change: str) -> dict[str, Any]:
     return changed
 
 
-def _sentences(tree: dict[str, Any]) -> list[str]:
+def _sentences(recipe: type[RecipeFile], tree: dict[str, Any]) -> list[str]:
     """What is wrong with a recipe, empty where nothing is."""
     try:
-        Recipe.model_validate(tree)
+        recipe.model_validate(tree)
     except ValidationError as error:
-        return [_sentence(problem) for problem in error.errors()]
+        return [_sentence(recipe, problem) for problem in error.errors()]
     return []
 
 
-def _sentence(problem: Any) -> str:
+def _sentence(recipe: type[RecipeFile], problem: Any) -> str:
     """One of pydantic's problems as a sentence, with the nearest known key for an unknown one."""
-    where = ".".join(str(part) for part in problem["loc"] if part not in _model_names())
-    if problem["type"] == "union_tag_not_found":
-        return f"{where}.generator is missing; choose {', '.join(sorted(_model_names()))}."
-    if problem["type"] == "union_tag_invalid":
-        given = problem["input"]["generator"]
-        return f"{where}.generator must be {' or '.join(sorted(map(repr, _model_names())))}, not {given!r}."
+    tags = _tags(recipe)
+    where = ".".join(str(part) for part in problem["loc"] if part not in tags)
+    if problem["type"].startswith("union_tag"):
+        key = problem["ctx"]["discriminator"].strip("'")
+        if problem["type"] == "union_tag_not_found":
+            return f"{where}.{key} is missing; choose {', '.join(sorted(tags))}."
+        return f"{where}.{key} must be {' or '.join(sorted(map(repr, tags)))}, not {problem['input'][key]!r}."
     if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
-        generator = next((str(part) for part in problem["loc"] if part in _model_names()), None)
-        known = _known_keys(parent, generator)
-        elsewhere = [path for path in _all_keys(generator) if path.rpartition(".")[2] == key]
+        tag = next((str(part) for part in problem["loc"] if part in tags), None)
+        known = _known_keys(recipe, parent, tag)
+        elsewhere = [path for path in _all_keys(recipe, tag) if path.rpartition(".")[2] == key]
         near = elsewhere or [
             f"{parent}.{name}" if parent else name
             for name in difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -371,35 +389,41 @@ def _sentence(problem: Any) -> str:
     return f"{where}: {message} (got {given})."
 
 
-def _model_names() -> set[str]:
-    """Values of ``model.generator``: a union told apart by it names them in the places of its errors."""
-    return {name for options in _models_in(ModelOptions) for name in _names_of(options)}
+def _tags(recipe: type[RecipeFile]) -> set[str]:
+    """What tells the options of a union apart: pydantic puts it into the places of its errors."""
+    return {
+        tag
+        for section in ("model", "objective")
+        if section in recipe.model_fields
+        for options in _models_in(recipe.model_fields[section].annotation)
+        for tag in _tags_of(options)
+    }
 
 
-def _names_of(options: type[BaseModel]) -> set[str]:
-    """The values of ``generator`` that these options stand for; none for other options."""
-    field = options.model_fields.get("generator")
-    return {str(name) for name in getattr(field.annotation, "__args__", ())} if field else set()
+def _tags_of(options: type[BaseModel]) -> set[str]:
+    """The ``generator`` or ``name`` that these options stand for; none for options of no union."""
+    fields = (options.model_fields[key] for key in ("generator", "name") if key in options.model_fields)
+    return {str(tag) for field in fields for tag in getattr(field.annotation, "__args__", ())}
 
 
-def _known_keys(parent: str, generator: str | None) -> list[str]:
+def _known_keys(recipe: type[RecipeFile], parent: str, tag: str | None) -> list[str]:
     prefix = f"{parent}." if parent else ""
-    inside = (key.removeprefix(prefix) for key in _all_keys(generator) if key.startswith(prefix))
+    inside = (key.removeprefix(prefix) for key in _all_keys(recipe, tag) if key.startswith(prefix))
     return [key for key in inside if "." not in key]
 
 
-def _all_keys(generator: str | None) -> list[str]:
-    """Every key of a recipe, sections included; those of one generator where it is known."""
-    return list(dict.fromkeys(_keys(Recipe, "", generator)))
+def _all_keys(recipe: type[RecipeFile], tag: str | None) -> list[str]:
+    """Every key of a recipe, sections included; those of one member of a union where it is known."""
+    return list(dict.fromkeys(_keys(recipe, "", tag)))
 
 
-def _keys(options: type[BaseModel], prefix: str, generator: str | None) -> Iterator[str]:
+def _keys(options: type[BaseModel], prefix: str, tag: str | None) -> Iterator[str]:
     for name, info in options.model_fields.items():
         yield prefix + name
         for inner in _models_in(info.annotation):
-            names = _names_of(inner)
-            if generator is None or not names or generator in names:
-                yield from _keys(inner, f"{prefix}{name}.", generator)
+            tags = _tags_of(inner)
+            if tag is None or not tags or tag in tags:
+                yield from _keys(inner, f"{prefix}{name}.", tag)
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:

@@ -52,7 +52,7 @@ def mae_hd(item: Item) -> tuple[Values, Values]:
         "latent": encoder.encode_kept(image, choice.kept),
         "pred": predicted,
     }
-    normalised = MaskedAutoencoder(encoder, MaskedOptions(**_changed(options, normalised_targets=True)))
+    normalised = MaskedAutoencoder(encoder, options.model_copy(update={"normalised_targets": True}))
     for ending, model in (("", plain), ("_norm_pix", normalised)):
         errors = model.errors(image, predicted)
         ours |= {f"loss_per_patch{ending}": errors, f"loss{ending}": masked_mean(errors, choice.masked)}
@@ -68,7 +68,7 @@ def arm_pretrain(item: Item) -> tuple[Values, Values]:
     """ARM: the causal encoder from its first mixer to the taps, the decoder and its loss."""
     config, image = item.json["config"], item.inputs["image"]
     encoder = encoder_of(config, scans=1)
-    options = AutoregressiveOptions(config["dec_embed_dim"], tuple(config["taps"]))
+    options = AutoregressiveOptions(decoder_width=config["dec_embed_dim"], taps=tuple(config["taps"]))
     model = AutoregressivePretraining(encoder, options).eval()
     load_published(model, item.weights, autoregressive_names(model))
     seen = first_block(encoder)
@@ -91,7 +91,3 @@ def _two_regions(inner: torch.Tensor, outer: torch.Tensor, side: int, ratios: tu
     noise = torch.empty(len(inner), side * side)
     noise[inside], noise[~inside] = inner.flatten(), outer.flatten()
     return two_regions(noise, inside, *ratios, total_of_box(side, side, *ratios))
-
-
-def _changed(options: MaskedOptions, **changes: Any) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in MaskedOptions.__dataclass_fields__} | changes

@@ -49,6 +49,8 @@ class Batch:
     study_ids: list[str]
     reports: list[str]
     findings: list[frozenset[SidedKind] | None] = field(default_factory=list)
+    draws: list[int] = field(default_factory=list)
+    """A seed for each study, from the run's seed, the epoch and the study's place."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -74,6 +76,7 @@ class Item:
     study_id: str
     report: str
     findings: frozenset[SidedKind] | None = None
+    draw: int = 0
 
 
 def usable(studies: Sequence[Study], options: DataOptions) -> tuple[list[int], Exclusions]:
@@ -134,13 +137,14 @@ class StudyImages(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         decoded = self._decoded(index)
         rng = np.random.default_rng((self._seed, self._epoch, index))
+        draw = int(np.random.SeedSequence((self._seed, self._epoch, index, 1)).generate_state(1)[0])
         views = decoded.views
         if self._published:
             views = [cropped_and_flipped(view, self._options.image_size, rng) for view in views]
         pixels = torch.stack(views).float().div_(255)
         if self._augment and not self._published:
             pixels = augmented(pixels, rng)
-        return Item(normalised(pixels), decoded.study_id, decoded.report, decoded.findings)
+        return Item(normalised(pixels), decoded.study_id, decoded.report, decoded.findings, draw)
 
     def _decoded(self, index: int) -> _Decoded:
         if self._cache is not None and index in self._cache:
@@ -220,6 +224,7 @@ def collate(items: Sequence[Item]) -> Batch:
         [item.study_id for item in items],
         [item.report for item in items],
         [item.findings for item in items],
+        [item.draw for item in items],
     )
 
 
@@ -229,7 +234,8 @@ class EpochSampler(Sampler[int]):
     With `shuffle` the order is a permutation drawn from (seed, epoch), filled up from its start so that
     every process gets equally many. Without, the order is that of the dataset and nothing is repeated.
     The order is drawn when the first index is taken, so that ``iter()`` may precede ``set_epoch()``, as
-    it does in Lightning when a run is resumed.
+    it does in Lightning when a run is resumed. With `parts` (size, weight), which lie one after another, an
+    epoch of the same length takes of each as its weight says, see :func:`mixed_order`.
     """
 
     def __init__(
@@ -241,6 +247,7 @@ class EpochSampler(Sampler[int]):
         *,
         shuffle: bool = True,
         on_epoch: Callable[[int], None] | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} must be at least 0 and below world {world}")
@@ -248,6 +255,7 @@ class EpochSampler(Sampler[int]):
         self._n, self._seed, self._rank, self._world = n, seed, rank, world
         self._shuffle = shuffle
         self._on_epoch = on_epoch
+        self._parts = parts
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order of this epoch; `on_epoch` (the dataset's ``set_epoch``) hears of it too."""
@@ -264,9 +272,25 @@ class EpochSampler(Sampler[int]):
         if not self._shuffle:
             yield from range(self._rank, self._n, self._world)
             return
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._n)
+        rng = np.random.default_rng((self._seed, self.epoch))
+        order = mixed_order(self._parts, self._n, rng) if self._parts else rng.permutation(self._n)
         order = np.resize(order, len(self) * self._world)
         yield from order[self._rank :: self._world].tolist()
+
+
+def mixed_order(parts: Sequence[tuple[int, float]], n: int, rng: np.random.Generator) -> np.ndarray:
+    """`n` indices into `parts` (size, weight) that lie one after another, each by its share of the weights.
+
+    Of a part everything comes equally often, give or take one.
+    """
+    ends = np.cumsum([weight for _, weight in parts])
+    counts = np.diff(np.round(n * ends / ends[-1]).astype(int), prepend=0)
+    starts = np.cumsum([0] + [size for size, _ in parts])
+    drawn = []
+    for start, (size, _), count in zip(starts, parts, counts, strict=False):
+        rounds = [rng.permutation(size) for _ in range(-(-int(count) // size))]
+        drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=int)])[:count])
+    return rng.permutation(np.concatenate(drawn).astype(int))
 
 
 class _LateLoader(DataLoader[Item]):
@@ -285,6 +309,7 @@ def loader(
     seed: int,
     rank: int = 0,
     world: int = 1,
+    parts: Sequence[tuple[int, float]] = (),
 ) -> DataLoader[Item]:
     """Batches of `studies`: shuffled and augmented where `train`, else in order and plain.
 
@@ -294,7 +319,10 @@ def loader(
     if not len(studies):
         raise UserError("No study is left to make batches of; check the split and the section.")
     images = StudyImages(studies, options, augment=train and options.augment, seed=seed)
-    sampler = EpochSampler(len(studies), seed, rank, world, shuffle=train, on_epoch=images.set_epoch)
+    heard = images.set_epoch if train else None
+    sampler = EpochSampler(
+        len(studies), seed, rank, world, shuffle=train, on_epoch=heard, parts=parts if train else ()
+    )
     return _LateLoader(
         images,
         batch_size=batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,19 @@ from cxreport.weights.folder import (
 ENCODER = Format("cxreport-encoder-1", "folder of encoder weights", "convert again")
 
 
-def save_encoder(folder: Path, encoder: Encoder, options: EncoderOptions, provenance: dict[str, Any]) -> None:
-    """Write the encoder that `options` built; UserError when `folder` holds something else."""
+def save_encoder(
+    folder: Path,
+    encoder: Encoder,
+    options: EncoderOptions,
+    provenance: dict[str, Any],
+    write_more: Callable[[Path], None] = lambda part: None,
+) -> None:
+    """Write the encoder that `options` built; UserError when `folder` holds something else.
+
+    `write_more` puts further files into the folder that it is given.
+    """
     config = {"encoder": options.untrained().model_dump(mode="json")}
-    write_folder(folder, ENCODER, config, encoder, provenance)
+    write_folder(folder, ENCODER, config, encoder, provenance, write_more)
 
 
 def read_options(folder: Path) -> EncoderOptions:
@@ -36,7 +46,9 @@ def origin(folder: Path) -> dict[str, Any]:
     """Where a folder's weights come from, for the provenance of a model that starts from them."""
     made_for = read_options(folder)
     facts = {"encoder": made_for.name, "weights_sha256": digest_of(folder / WEIGHTS)}
-    return facts | read_provenance_file(folder).get("converted_from", {})
+    provenance = read_provenance_file(folder)
+    learnt = {name: provenance[name] for name in ("recipe", "dataset") if name in provenance}
+    return facts | learnt | provenance.get("converted_from", {})
 
 
 def load_weights(encoder: Encoder, folder: Path) -> None:

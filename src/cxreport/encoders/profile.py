@@ -104,8 +104,7 @@ def measure(encoder: Encoder, size: int, training: bool = False, repeats: int = 
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-        run()
+    operations = operations_of(run)
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -114,8 +113,15 @@ def measure(encoder: Encoder, size: int, training: bool = False, repeats: int = 
     return {
         "seconds": min(seconds),
         "memory_bytes": peak_memory(run, device),
-        "operations": counter.get_total_flops(),
+        "operations": operations,
     }
+
+
+def operations_of(run: Callable[[], object]) -> int:
+    """Operations of the matrix products, convolutions, attention and scans while `run` runs."""
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        run()
+    return int(counter.get_total_flops())
 
 
 def peak_memory(run: Callable[[], None], device: torch.device | None = None) -> int:

@@ -10,32 +10,22 @@ clusters at the edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxreport.encoders import with_channels
+from cxreport.data.batch import Batch
+from cxreport.encoders import Encoder, with_channels
 from cxreport.encoders.layers import initialise_linear
 from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vision_mamba import TAPS, VisionMamba, cluster_numbers, cluster_order, tap_layers
 from cxreport.errors import UserError
+from cxreport.objectives.images import images_of
 from cxreport.objectives.pixels import patchify, standardised
+from cxreport.pretraining import AutoregressiveOptions
 
 HEAD_WIDTH = 64
 """Channels of a decoder head, as published."""
-
-
-@dataclass(frozen=True, slots=True)
-class AutoregressiveOptions:
-    """Options of autoregressive pre-training; the defaults are the published values."""
-
-    decoder_width: int = 512
-    """A multiple of 64, the width of a head."""
-    taps: tuple[int, ...] = ()
-    """Layers, counted from 1, that the decoder's blocks read; by default half the depth and three even steps
-    more."""
 
 
 class CrossAttentionBlock(nn.Module):
@@ -68,7 +58,7 @@ class AutoregressivePretraining(nn.Module):
     decoder that heads do not divide.
     """
 
-    def __init__(self, encoder: VisionMamba, options: AutoregressiveOptions) -> None:
+    def __init__(self, encoder: Encoder, options: AutoregressiveOptions) -> None:
         super().__init__()
         if not isinstance(encoder, VisionMamba) or encoder.shape.scans != 1:
             raise UserError(
@@ -123,6 +113,16 @@ class AutoregressivePretraining(nn.Module):
     def errors(self, images: Tensor) -> Tensor:
         """Mean squared error (B, Q) of every predicted patch; their mean is the loss."""
         return (self(images) - self.targets(images)).square().mean(dim=2)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``loss``; ``tokens`` counts the images that it averages over. Every view is a sample."""
+        images = images_of(batch)
+        loss = self.errors(images).mean()
+        return {"loss": loss, "tokens": loss.new_tensor(len(images))}
+
+    def measured(self) -> dict[str, object]:
+        """Nothing is counted."""
+        return {}
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Patches down and across; UserError where they make a single cluster."""

@@ -8,42 +8,23 @@ the loss. The published code hides a fixed rectangle instead of a contour; here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from cxreport.encoders import with_channels
+from cxreport.data.batch import Batch
+from cxreport.encoders import Encoder, with_channels
 from cxreport.encoders.contour import published_box
 from cxreport.encoders.layers import initialise_linear
 from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vit import Block, VisionTransformer
-from cxreport.objectives.masking import Choice, total_of_box, two_regions, uniform
+from cxreport.errors import UserError
+from cxreport.objectives.chests import Chests
+from cxreport.objectives.images import images_of, noise_of
+from cxreport.objectives.masking import Choice, kept_count, total_of_box, two_regions, uniform
 from cxreport.objectives.pixels import patchify, standardised
+from cxreport.pretraining import MaskedOptions
 
-Strategy = Literal["random", "box", "contour"]
 _EPSILON = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedOptions:
-    """Options of the masked autoencoder; the defaults are HD-MAE's."""
-
-    strategy: Strategy = "contour"
-    """``random`` hides ``ratio`` everywhere; ``box`` the published rectangle; ``contour`` the chest found in
-    the image."""
-    ratio: float = 0.85
-    """Share that ``random`` hides."""
-    ratio_inside: float = 0.95
-    """Share hidden inside the rectangle or the chest."""
-    ratio_outside: float = 0.85
-    """Share hidden outside."""
-    decoder_width: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
-    normalised_targets: bool = False
-    """Predict every patch less its mean over its deviation; published: off."""
 
 
 class MaskedAutoencoder(nn.Module):
@@ -51,11 +32,18 @@ class MaskedAutoencoder(nn.Module):
 
     decoder_positions: Tensor
 
-    def __init__(self, encoder: VisionTransformer, options: MaskedOptions) -> None:
+    def __init__(self, encoder: Encoder, options: MaskedOptions) -> None:
         super().__init__()
+        if not isinstance(encoder, VisionTransformer):
+            raise UserError("A masked autoencoder needs an encoder that reads a part of the patches: vit_*.")
         self.encoder, self.options = encoder, options
         side, patch = encoder.shape.image_size // encoder.shape.patch, encoder.shape.patch
         width = options.decoder_width
+        self.chests = Chests(side, side, self._fits)
+        if not 0 < self.kept < side * side:
+            raise UserError(
+                f"Of {side} x {side} patches {self.kept} stay to be read; give larger images or other ratios."
+            )
         self.decoder_embedding = nn.Linear(encoder.width, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         table = torch.cat([torch.zeros(1, width), sin_cos_table(side, side, width)])
@@ -74,6 +62,42 @@ class MaskedAutoencoder(nn.Module):
         """Patches down and across."""
         side = self.encoder.shape.image_size // self.encoder.shape.patch
         return side, side
+
+    @property
+    def kept(self) -> int:
+        """How many patches of an image are read."""
+        rows, columns = self.grid
+        if self.options.strategy == "random":
+            return kept_count(rows * columns, self.options.ratio)
+        return total_of_box(rows, columns, self.options.ratio_inside, self.options.ratio_outside)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``loss``; ``tokens`` counts the images that it averages over. Every view is a sample."""
+        images = images_of(batch)
+        if images.shape[2] != self.encoder.shape.image_size:
+            raise UserError(
+                f"data.image_size ({images.shape[2]}) must be "
+                f"encoder.image_size ({self.encoder.shape.image_size})."
+            )
+        choice = self.choice_of(batch, images)
+        loss = masked_mean(self.errors(images, self(images, choice)), choice.masked)
+        return {"loss": loss, "tokens": loss.new_tensor(len(images))}
+
+    def choice_of(self, batch: Batch, images: Tensor) -> Choice:
+        """The patches that are kept of the batch's `images`, the same for the same draws."""
+        rows, columns = self.grid
+        chest = self.chests.of(batch, images) if self.options.strategy == "contour" else None
+        return self.choose(images, chest, noise_of(batch, rows * columns))
+
+    def measured(self) -> dict[str, object]:
+        """How many images had a contour sought, and how many got the published rectangle."""
+        return {"contours": self.chests.counts} if self.options.strategy == "contour" else {}
+
+    def _fits(self, size: int) -> bool:
+        """Whether a chest of `size` patches leaves enough outside."""
+        rows, columns = self.grid
+        outside = self.kept - kept_count(size, self.options.ratio_inside)
+        return size > 0 and 0 <= outside <= rows * columns - size
 
     def choose(self, images: Tensor, chest: Tensor | None = None, noise: Tensor | None = None) -> Choice:
         """Patches to keep of images (B, C, H, W); `chest` (B, N) bool is needed by ``contour``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cxreport.training.objectives import Weighted, pretrain
 from cxreport.training.run import fit
 
-__all__ = ["fit"]
+__all__ = ["Weighted", "fit", "pretrain"]

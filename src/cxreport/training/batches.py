@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import lightning
@@ -13,7 +14,8 @@ from cxreport.data.store import PreparedDataset, Studies
 from cxreport.data.subsets import train_part
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
-from cxreport.recipe import Recipe
+from cxreport.recipe import Recipe, RecipeFile
+from cxreport.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +24,12 @@ logger = logging.getLogger(__name__)
 class RunStudies:
     """Studies with a target text; ``reports`` are the texts of ``train``, ``counts`` say how many of each."""
 
-    train: Studies
-    val: Studies
+    train: Sequence[Study]
+    val: Sequence[Study]
     reports: list[str]
     counts: dict[str, int] = field(default_factory=dict)
+    parts: tuple[tuple[int, float], ...] = ()
+    """Size and weight of the datasets that ``train`` is made of, where they have weights."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: PreparedDataset) -> RunStudies:
@@ -55,7 +59,7 @@ class RunStudies:
 class Batches(lightning.LightningDataModule):
     """Loaders of one run: training shuffled by (seed, epoch), validation in order and not augmented."""
 
-    def __init__(self, recipe: Recipe, studies: RunStudies) -> None:
+    def __init__(self, recipe: RecipeFile, studies: RunStudies) -> None:
         super().__init__()
         self._recipe = recipe
         self._studies = studies
@@ -68,7 +72,7 @@ class Batches(lightning.LightningDataModule):
         """This device's share of the validation studies."""
         return self._loader(self._studies.val, train=False)
 
-    def _loader(self, studies: Studies, *, train: bool) -> DataLoader[Item]:
+    def _loader(self, studies: Sequence[Study], *, train: bool) -> DataLoader[Item]:
         assert self.trainer is not None
         return loader(
             studies,
@@ -78,4 +82,5 @@ class Batches(lightning.LightningDataModule):
             seed=self._recipe.seed,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
+            parts=self._studies.parts,
         )

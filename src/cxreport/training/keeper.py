@@ -14,11 +14,10 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from cxreport.checkpoints import save_model
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
-from cxreport.recipe import Recipe
+from cxreport.recipe import RecipeFile
 from cxreport.training.files import write_text, writing
+from cxreport.training.subject import Built
 from cxreport.training.task import Task, rate_factor
 
 MODEL = "model"
@@ -38,10 +37,11 @@ class RunKeeper(Callback):
     into the model's provenance.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, generator: Generator, facts: dict[str, Any]) -> None:
+    def __init__(self, out: Path, recipe: RecipeFile, built: Built, facts: dict[str, Any]) -> None:
         self.out = out
         self.recipe = recipe
-        self.generator = generator
+        self.built = built
+        self.measured: dict[str, Any] = {}
         self.facts = facts
         self.rows: list[dict[str, Any]] = []
         self._began = 0.0
@@ -71,11 +71,12 @@ class RunKeeper(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The log so far, for the state file."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "measured": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the log of a state file."""
         self.rows = list(state_dict["rows"])
+        self.measured = state_dict["measured"]
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -91,6 +92,7 @@ class RunKeeper(Callback):
         """Log the epoch, keep its model where it is the one to keep, and save the state."""
         assert isinstance(pl_module, Task)
         self._add_row(trainer, pl_module)
+        self.measured = self.built.measured()
         if trainer.is_global_zero:
             with writing(self.out):
                 if self.kept is self.rows[-1]:
@@ -122,11 +124,11 @@ class RunKeeper(Callback):
             "kept_epoch": kept and kept["epoch"],
             "kept_val_loss": kept and kept["val_loss"],
         }
-        write_text(self.out / RUN, json.dumps({**progress, **self.facts}, indent=2) + "\n")
+        write_text(self.out / RUN, json.dumps({**progress, **self.measured, **self.facts}, indent=2) + "\n")
 
     def _add_row(self, trainer: lightning.Trainer, task: Task) -> None:
         options = self.recipe.training
-        epoch, steps = trainer.current_epoch + 1, int(trainer.num_training_batches)
+        epoch, steps = trainer.current_epoch + 1, math.ceil(trainer.num_training_batches / options.accumulate)
         train_loss, val_loss = task.mean_losses()
         if not math.isfinite(val_loss):
             raise UserError(
@@ -153,7 +155,7 @@ class RunKeeper(Callback):
             "val_loss": row["val_loss"],
             "minutes": round(self.minutes, 3),
         }
-        save_model(self.out / MODEL, self.generator, self.recipe, provenance)
+        self.built.save(self.out / MODEL, provenance)
 
     def _tell(self) -> None:
         row = self.rows[-1]

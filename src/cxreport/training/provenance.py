@@ -15,7 +15,7 @@ from torch import nn
 import cxreport
 from cxreport.data.store import PreparedDataset
 from cxreport.encoders.folder import origin
-from cxreport.recipe import Recipe
+from cxreport.recipe import RecipeFile
 
 PACKAGES = (
     "cxreport",
@@ -30,14 +30,14 @@ PACKAGES = (
 )
 
 
-def facts(recipe: Recipe, dataset: PreparedDataset, generator: nn.Module) -> dict[str, Any]:
+def facts(recipe: RecipeFile, dataset: dict[str, Any], init: str | None, system: nn.Module) -> dict[str, Any]:
     """Everything about a run that is known before its first step, ready for JSON."""
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,
-        "dataset": dataset_facts(dataset),
-        "encoder_init": origin(Path(init)) if (init := recipe.model.encoder.init) else None,
-        "parameters": sum(parameter.numel() for parameter in generator.parameters()),
+        "dataset": dataset,
+        "encoder_init": origin(Path(init)) if init else None,
+        "parameters": sum(parameter.numel() for parameter in system.parameters()),
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),
         "machine": machine(),

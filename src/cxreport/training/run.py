@@ -23,15 +23,18 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cxreport.data.store import PreparedDataset
 from cxreport.errors import UserError
-from cxreport.generators import generator_class
-from cxreport.recipe import Recipe
-from cxreport.training.batches import Batches, RunStudies
+from cxreport.recipe import Recipe, RecipeFile
+from cxreport.training.activations import checkpoint_blocks
+from cxreport.training.batches import Batches
 from cxreport.training.files import mend, remove, write_text, writing
+from cxreport.training.generators import generator_subject
 from cxreport.training.keeper import MODEL, RUN, STATE, RunKeeper
 from cxreport.training.progress import TrainingProgress
 from cxreport.training.provenance import facts
 from cxreport.training.state import SafetensorsState, load_state
-from cxreport.training.task import Task, seed_everything
+from cxreport.training.subject import Subject
+from cxreport.training.task import Task
+from cxreport.training.throughput import Throughput
 
 FORMAT = "cxreport-run-1"
 RECIPE = "recipe.yaml"
@@ -50,47 +53,50 @@ def fit(
 ) -> Path:
     """Train the recipe's generator on the train split, choose its epoch on val; return the model folder.
 
+    See :func:`run`; UserError also for a split without usable studies.
+    """
+    return run(generator_subject(recipe, dataset), out, resume=resume, devices=devices)
+
+
+def run(subject: Subject, out: Path, *, resume: bool = False, devices: int | str = "auto") -> Path:
+    """Train `subject` into the run folder `out`; return its model folder.
+
     `devices` is a number or "auto" (every accelerator of this machine, or the processor);
     ``training.batch_size`` counts per device. With `resume` the run in `out` goes on after its last finished
     epoch, to the weights of an unbroken run; a finished run is left as it is.
 
     Raises UserError for a folder that is not empty, another recipe, dataset or number of devices than the run
-    to resume had, a split without usable studies, a loss that is not finite, a folder that cannot be written.
-    On Ctrl-C the folder is left loadable, how to resume is logged, and KeyboardInterrupt is raised.
+    to resume had, a loss that is not finite, a folder that cannot be written. On Ctrl-C the folder is left
+    loadable, how to resume is logged, and KeyboardInterrupt is raised.
     """
+    recipe = subject.recipe
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     earlier = _earlier_run(out, resume) if first_process or resume else None
     if earlier is not None:
         if first_process:
             mend(out / MODEL)
-        _refuse_changes(earlier, recipe, dataset, out)
+        _refuse_changes(earlier, subject, out)
         if earlier["status"] == "finished":
             logger.info(
                 "The run in %s is finished (epoch %s is kept); nothing to do.", out, earlier["kept_epoch"]
             )
             return out / MODEL
-    studies = RunStudies.of(recipe, dataset)
-    seed_everything(recipe.seed)
-    generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
-    truncated = generator.truncated(studies.reports)
-    if truncated:
-        logger.warning(
-            "%d of %d training reports are longer than model.max_length and learnt in part.",
-            truncated,
-            len(studies.reports),
-        )
+    built = subject.build()
     known = {
         "format": FORMAT,
-        **facts(recipe, dataset, generator),
-        "studies": {**studies.counts, "train_truncated": truncated},
+        **facts(recipe, subject.dataset, subject.encoder_init, built.system),
+        "studies": built.counts,
         "options": recipe.model_dump(mode="json"),
     }
-    keeper = RunKeeper(out, recipe, generator, known)
+    if recipe.training.activation_checkpointing:
+        checkpoint_blocks(built.system)
+    keeper = RunKeeper(out, recipe, built, known)
     state = out / STATE if earlier is not None and (out / STATE).exists() else None
     if state is not None:
         keeper.load_state_dict(load_state(state)["callbacks"][keeper.state_key])
     with _quiet():
-        trainer = _trainer(recipe, devices, [keeper, TrainingProgress()])
+        callbacks = [keeper, TrainingProgress(), *([Throughput()] if built.throughput else [])]
+        trainer = _trainer(recipe, devices, callbacks)
         known["devices"] = trainer.world_size
         if earlier is not None and earlier["devices"] != trainer.world_size:
             raise UserError(
@@ -102,8 +108,8 @@ def fit(
         if not keeper.complete:
             progress = trainer.fit_loop.epoch_progress.current
             progress.processed = progress.completed = keeper.epochs  # type: ignore[attr-defined]
-            task = Task(generator, recipe.training, recipe.seed, generator.encoder_parameters())
-            batches = Batches(recipe, studies)
+            task = Task(built.system, recipe.training, recipe.seed, built.encoder_parameters)
+            batches = Batches(recipe, built.studies)
             with _resumable_interrupt(trainer, keeper):
                 trainer.fit(task, datamodule=batches, ckpt_path=state)
         if trainer.is_global_zero:
@@ -133,18 +139,19 @@ def _earlier_run(out: Path, resume: bool) -> dict[str, Any] | None:
     return run
 
 
-def _refuse_changes(earlier: dict[str, Any], recipe: Recipe, dataset: PreparedDataset, out: Path) -> None:
-    changes = list(_differences(earlier["options"], recipe.model_dump(mode="json")))
+def _refuse_changes(earlier: dict[str, Any], subject: Subject, out: Path) -> None:
+    changes = list(_differences(earlier["options"], subject.recipe.model_dump(mode="json")))
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise UserError(
             f"The run in {out} has another recipe: {'; '.join(changes[:3])}{more}; "
             "resume it with the options it began with."
         )
-    if earlier["dataset"]["sha256"] != dataset.sha256:
+    if earlier["dataset"]["sha256"] != subject.dataset["sha256"]:
         raise UserError(
             f"The run in {out} was on another dataset (sha256 {earlier['dataset']['sha256'][:12]}) than "
-            f"{dataset.path} (sha256 {dataset.sha256[:12]}); give --data the dataset it began with."
+            f"{subject.data_name} (sha256 {subject.dataset['sha256'][:12]}); "
+            "give --data the dataset it began with."
         )
 
 
@@ -156,7 +163,7 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
         yield f"{key} is {before!r} there and {now!r} here"
 
 
-def _begin(out: Path, recipe: Recipe, keeper: RunKeeper) -> None:
+def _begin(out: Path, recipe: RecipeFile, keeper: RunKeeper) -> None:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         keeper.write_facts("running")
@@ -177,13 +184,14 @@ def _begin(out: Path, recipe: Recipe, keeper: RunKeeper) -> None:
 
 def _finish(out: Path, keeper: RunKeeper) -> None:
     with writing(out):
+        keeper.built.finish(out)
         keeper.write_facts("finished")
         remove(out / STATE)
     if keeper.epochs < keeper.recipe.training.epochs:
         logger.info("Stopped after %.1f minutes (training.max_minutes).", keeper.minutes)
 
 
-def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
+def _trainer(recipe: RecipeFile, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
     options = recipe.training
     single = devices == 1 or (devices == "auto" and torch.cuda.device_count() < 2)
     # a loss need not use all of an encoder: what only its pooled vector needs has no gradient in R2Gen
@@ -194,6 +202,7 @@ def _trainer(recipe: Recipe, devices: int | str, callbacks: list[Any]) -> lightn
             strategy=strategy,
             precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
             max_epochs=options.epochs,
+            accumulate_grad_batches=options.accumulate,
             gradient_clip_val=options.gradient_clip,
             callbacks=callbacks,
             plugins=[SafetensorsState()],

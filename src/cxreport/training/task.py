@@ -39,6 +39,7 @@ class Task(lightning.LightningModule):
         self.seed = seed
         self._encoder_ids = {id(parameter) for parameter in encoder_parameters}
         self._sums: dict[str, Tensor] = {}
+        self._recent: list[tuple[list[str], Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
         """Seeds from (seed, epoch, rank): what an epoch draws does not depend on how it was reached."""
@@ -57,6 +58,7 @@ class Task(lightning.LightningModule):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch."""
         parts = self.system.loss(batch)  # type: ignore[operator]
+        self._recent.append((batch.study_ids, parts["loss"].detach()))
         self._add("train", parts, batch)
         if batch_index % CHECK_EVERY == 0:
             self._refuse_nan()
@@ -91,10 +93,14 @@ class Task(lightning.LightningModule):
 
     def _refuse_nan(self) -> None:
         if not torch.isfinite(self._sums["train"][0]):
+            first = next((ids for ids, loss in self._recent if not torch.isfinite(loss)), [])
+            more = f" and {len(first) - 8} more" if len(first) > 8 else ""
+            named = f" The first such batch holds the studies {', '.join(first[:8])}{more}." if first else ""
             raise UserError(
                 f"The training loss became NaN or infinite in epoch {self.current_epoch + 1}; lower "
-                "training.learning_rate, set training.gradient_clip, or use training.precision=32."
+                "training.learning_rate, set training.gradient_clip, or use training.precision=32." + named
             )
+        self._recent.clear()
 
     def configure_optimizers(self) -> Any:
         """Optimiser with the encoder's parameters in a first group, and a schedule per step."""
@@ -104,6 +110,8 @@ class Task(lightning.LightningModule):
         others = [parameter for parameter in trained if id(parameter) not in self._encoder_ids]
         encoder_rate = options.encoder_learning_rate or options.learning_rate
         groups = [{"params": encoder, "lr": encoder_rate}, {"params": others, "lr": options.learning_rate}]
+        if not options.decay_vectors:
+            groups = [part for group in groups for part in _without_decay_of_vectors(group)]
         groups = [group for group in groups if group["params"]]
         optimizer: torch.optim.Optimizer
         if options.optimizer == "adamw":
@@ -115,6 +123,13 @@ class Task(lightning.LightningModule):
             optimizer, lambda step: rate_factor(options, step, steps_per_epoch)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _without_decay_of_vectors(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group of parameters as two: those of two dimensions and more, and the others without decay."""
+    matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    return [group | {"params": matrices}, group | {"params": vectors, "weight_decay": 0.0}]
 
 
 def rate_factor(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:

@@ -1,0 +1,51 @@
+"""``cxreport pretrain``: teach an encoder from images alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cxreport.cli.common import app
+
+
+@app.command()
+def pretrain(
+    objective: Annotated[
+        str,
+        typer.Argument(help="masked, autoregressive, or a pre-training recipe (YAML or shipped)."),
+    ],
+    data: Annotated[
+        list[str], typer.Option(help="Prepared dataset; again for more, each as DIR or DIR=weight.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to write; absent or empty, unless with --resume.")],
+    encoder: Annotated[str | None, typer.Option(help="Name of the encoder, see `cxreport encoders`.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from the encoder of this run or encoder folder.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe: training.epochs=3 (again for more).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs (without any: processes); all GPUs where left out.")
+    ] = None,
+) -> None:
+    """Pre-train an encoder; Ctrl-C leaves a run that loads and resumes."""
+    from cxreport.pretraining import OBJECTIVE_NAMES, PretrainRecipe
+
+    given = [f"encoder.name={encoder}"] if encoder else []
+    if init is not None:
+        given.append(f"encoder.init={init / 'model' if (init / 'model').is_dir() else init}")
+    given += changes or []
+    if objective in OBJECTIVE_NAMES:
+        tree: dict[str, Any] = {"name": objective, "objective": {"name": objective}}
+        chosen = PretrainRecipe.changed(tree, given, objective)
+    else:
+        chosen = PretrainRecipe.load(objective, given)
+
+    from cxreport.training import Weighted
+    from cxreport.training import pretrain as train
+
+    train(chosen, [Weighted.open(each) for each in data], out, resume=resume, devices=devices or "auto")

@@ -1,0 +1,89 @@
+"""A pre-training recipe: data, encoder, objective and training in one YAML file.
+
+Read, changed and refused as :mod:`cxreport.recipe` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cxreport.recipe import SHIPPED, DataOptions, EncoderOptions, RecipeFile, TrainingOptions, _Options
+
+
+class MaskedOptions(_Options):
+    """Options of the masked autoencoder; the defaults are HD-MAE's."""
+
+    name: Literal["masked"] = "masked"
+    strategy: Literal["random", "box", "contour"] = "contour"
+    """``random`` hides ``ratio`` everywhere; ``box`` the published rectangle; ``contour`` the chest found in
+    the image."""
+    ratio: float = Field(0.85, gt=0, lt=1)
+    """Share that ``random`` hides."""
+    ratio_inside: float = Field(0.95, gt=0, lt=1)
+    """Share hidden inside the rectangle or the chest."""
+    ratio_outside: float = Field(0.85, gt=0, lt=1)
+    """Share hidden outside."""
+    decoder_width: int = Field(512, ge=4)
+    decoder_depth: int = Field(8, ge=1)
+    decoder_heads: int = Field(16, ge=1)
+    normalised_targets: bool = False
+    """Predict every patch less its mean over its deviation; published: off."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
+            raise ValueError("decoder_width must be a multiple of decoder_heads and of 4")
+        return self
+
+
+class AutoregressiveOptions(_Options):
+    """Options of autoregressive pre-training; the defaults are the published values."""
+
+    name: Literal["autoregressive"] = "autoregressive"
+    decoder_width: int = Field(512, ge=64)
+    """A multiple of 64, the width of a head."""
+    taps: tuple[int, ...] = ()
+    """Layers, counted from 1, that the decoder's blocks read; by default half the depth and three even steps
+    more."""
+
+
+ObjectiveOptions = Annotated[MaskedOptions | AutoregressiveOptions, Field(discriminator="name")]
+"""The options of every objective, told apart by ``name``."""
+
+
+OBJECTIVE_NAMES = ("masked", "autoregressive")
+
+
+class PretrainDataOptions(DataOptions):
+    """Which images are learnt from; the options of the report do nothing here."""
+
+    views: tuple[Literal["frontal", "lateral"], ...] = ("frontal",)
+    augment: bool = False
+
+
+class PretrainTrainingOptions(TrainingOptions):
+    """As in training; weight decay leaves vectors alone."""
+
+    weight_decay: float = Field(0.05, ge=0)
+    decay_vectors: bool = False
+
+
+class PretrainRecipe(RecipeFile):
+    """One YAML: data, encoder, objective, training."""
+
+    SHIPPED: ClassVar[Path] = SHIPPED / "pretrain"
+
+    data: PretrainDataOptions = PretrainDataOptions()
+    encoder: EncoderOptions = EncoderOptions()
+    objective: ObjectiveOptions
+    training: PretrainTrainingOptions = PretrainTrainingOptions()
+
+    @model_validator(mode="after")
+    def _contour_of_plain_images(self) -> Self:
+        contour = isinstance(self.objective, MaskedOptions) and self.objective.strategy == "contour"
+        if contour and self.data.augment:
+            raise ValueError("objective.strategy: contour needs data.augment: false")
+        return self

@@ -1,0 +1,43 @@
+"""Generators as subjects of a run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from cxreport.checkpoints import save_model
+from cxreport.data.store import PreparedDataset
+from cxreport.generators import generator_class
+from cxreport.recipe import Recipe
+from cxreport.training.batches import RunStudies
+from cxreport.training.provenance import dataset_facts
+from cxreport.training.subject import Built, Subject
+from cxreport.training.task import seed_everything
+
+logger = logging.getLogger(__name__)
+
+
+def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
+    """The recipe's generator, to be trained on the studies with a target text."""
+
+    def build() -> Built:
+        studies = RunStudies.of(recipe, dataset)
+        seed_everything(recipe.seed)
+        generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
+        truncated = generator.truncated(studies.reports)
+        if truncated:
+            logger.warning(
+                "%d of %d training reports are longer than model.max_length and learnt in part.",
+                truncated,
+                len(studies.reports),
+            )
+
+        def save(folder: Path, provenance: dict[str, Any]) -> None:
+            save_model(folder, generator, recipe, provenance)
+
+        counts = {**studies.counts, "train_truncated": truncated}
+        return Built(generator, generator.encoder_parameters(), studies, counts, save)
+
+    init = recipe.model.encoder.init
+    return Subject(recipe, dataset_facts(dataset), str(dataset.path), init, build)
