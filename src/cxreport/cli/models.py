@@ -65,6 +65,9 @@ def generate(
         Path | None, typer.Option(help="predictions.jsonl to write; needed for a dataset.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of a prepared dataset.")] = "test",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="On a CPU: measure faster forms of the encoder and use the best.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draft reports for a split of a prepared dataset, or for image files."""
@@ -81,7 +84,12 @@ def generate(
     from cxreport.generators.prediction_file import write_predictions
 
     generator, recipe = load_model(model / "model" if (model / "model").is_dir() else model)
-    generator.to("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        generator.to("cuda")
+    elif fast:
+        from cxreport.generators.fast_encoder import with_fast_encoder
+
+        typer.echo(with_fast_encoder(generator, recipe), err=True)
     if prepared and out is not None:
         from cxreport.data.store import PreparedDataset
 
