@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cxreport.recipe import SHIPPED, DataOptions, EncoderOptions, RecipeFile, TrainingOptions, _Options
+from cxreport.recipe import SHIPPED, DataOptions, EncoderOptions, RecipeFile, RecipeOptions, TrainingOptions
 
 
-class MaskedOptions(_Options):
+class MaskedOptions(RecipeOptions):
     """Options of the masked autoencoder; the defaults are HD-MAE's."""
 
     name: Literal["masked"] = "masked"
@@ -39,7 +39,7 @@ class MaskedOptions(_Options):
         return self
 
 
-class AutoregressiveOptions(_Options):
+class AutoregressiveOptions(RecipeOptions):
     """Options of autoregressive pre-training; the defaults are the published values."""
 
     name: Literal["autoregressive"] = "autoregressive"
@@ -52,9 +52,6 @@ class AutoregressiveOptions(_Options):
 
 ObjectiveOptions = Annotated[MaskedOptions | AutoregressiveOptions, Field(discriminator="name")]
 """The options of every objective, told apart by ``name``."""
-
-
-OBJECTIVE_NAMES = ("masked", "autoregressive")
 
 
 class PretrainDataOptions(DataOptions):

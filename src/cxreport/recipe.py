@@ -44,11 +44,13 @@ SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
 
 
-class _Options(BaseModel):
+class RecipeOptions(BaseModel):
+    """Options of a recipe: frozen, and an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class DataOptions(_Options):
+class DataOptions(RecipeOptions):
     """What the generator sees and what it has to write."""
 
     image_size: int = Field(224, ge=32, le=4096)
@@ -79,7 +81,7 @@ class DataOptions(_Options):
     """Loader processes. 0 decodes in the main process and keeps decoded images in memory."""
 
 
-class EncoderOptions(_Options):
+class EncoderOptions(RecipeOptions):
     """Which image encoder, see ``cxreport.encoders`` and ``cxreport encoders``.
 
     A shape that is left out is the named encoder's own; a shape that the encoder does not have is an error.
@@ -124,7 +126,7 @@ class EncoderOptions(_Options):
         return self.model_copy(update={"pretrained": False, "init": None})
 
 
-class EncoderDecoderOptions(_Options):
+class EncoderDecoderOptions(RecipeOptions):
     """What the generators with an encoder-decoder of their own share; defaults as published for IU X-ray."""
 
     generator: str
@@ -188,7 +190,7 @@ ModelOptions = Annotated[R2GenOptions | R2GenCMNOptions, Field(discriminator="ge
 """The options of every generator, told apart by ``generator``."""
 
 
-class TrainingOptions(_Options):
+class TrainingOptions(RecipeOptions):
     """Optimiser, schedule and length of training."""
 
     epochs: int = Field(30, ge=1)
@@ -227,7 +229,7 @@ class TrainingOptions(_Options):
         return str(value) if type(value) is int else value
 
 
-class DecodingOptions(_Options):
+class DecodingOptions(RecipeOptions):
     """How a draft is searched."""
 
     method: Literal["greedy", "beam"] = "beam"
@@ -245,7 +247,7 @@ class DecodingOptions(_Options):
         return self
 
 
-class RecipeFile(_Options):
+class RecipeFile(RecipeOptions):
     """What every recipe has: a name, a seed, data and training, and how it is read and written."""
 
     SHIPPED: ClassVar[Path] = SHIPPED

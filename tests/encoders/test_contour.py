@@ -10,18 +10,15 @@ import pytest
 from PIL import Image
 
 from cxreport.encoders.contour import convex_hull, find_contour, on_grid, published_box
-from cxreport.phantom.make import render_study, sample_findings
-from cxreport.phantom.render import rays_of
-from cxreport.phantom.truth import lung_fields
+from cxreport.phantom.make import sample_findings
+from cxreport.phantom.truth import frontal_and_lungs
 
 
 def phantom(seed: int, size: int = 192) -> tuple[np.ndarray, np.ndarray]:
     """A frontal phantom with random findings, and the hull of its lung fields."""
     findings = sample_findings(np.random.default_rng(seed))
-    views, _, chest = render_study(findings, size, np.random.default_rng(1000 + seed))
-    _, _, _, frontal, _ = np.random.default_rng(1000 + seed).spawn(5)
-    lungs = lung_fields(chest, rays_of(chest, "frontal", size, frontal))
-    return np.asarray(Image.open(io.BytesIO(views[0].image))), convex_hull(lungs)
+    view, lungs = frontal_and_lungs(findings, size, 1000 + seed)
+    return np.asarray(Image.open(io.BytesIO(view.image))), convex_hull(lungs)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -33,13 +33,14 @@ def pretrain(
     ] = None,
 ) -> None:
     """Pre-train an encoder; Ctrl-C leaves a run that loads and resumes."""
-    from cxreport.pretraining import OBJECTIVE_NAMES, PretrainRecipe
+    from cxreport.objectives import OBJECTIVES
+    from cxreport.pretraining import PretrainRecipe
 
     given = [f"encoder.name={encoder}"] if encoder else []
     if init is not None:
         given.append(f"encoder.init={init / 'model' if (init / 'model').is_dir() else init}")
     given += changes or []
-    if objective in OBJECTIVE_NAMES:
+    if objective in OBJECTIVES:
         tree: dict[str, Any] = {"name": objective, "objective": {"name": objective}}
         chosen = PretrainRecipe.changed(tree, given, objective)
     else:

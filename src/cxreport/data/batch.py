@@ -287,7 +287,7 @@ def mixed_order(parts: Sequence[tuple[int, float]], n: int, rng: np.random.Gener
     counts = np.diff(np.round(n * ends / ends[-1]).astype(int), prepend=0)
     starts = np.cumsum([0] + [size for size, _ in parts])
     drawn = []
-    for start, (size, _), count in zip(starts, parts, counts, strict=False):
+    for start, (size, _), count in zip(starts[:-1], parts, counts, strict=True):
         rounds = [rng.permutation(size) for _ in range(-(-int(count) // size))]
         drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=int)])[:count])
     return rng.permutation(np.concatenate(drawn).astype(int))

@@ -45,5 +45,5 @@ def load_objective(folder: Path) -> nn.Module:
     own = {name: value for name, value in objective.state_dict().items() if not name.startswith(_ENCODER)}
     weights = read_tensors(folder / WEIGHTS)
     check_fit(folder / WEIGHTS, weights, own, f"objective.name={options.name}")
-    objective.load_state_dict(weights, strict=False)
+    objective.load_state_dict(objective.state_dict() | weights)
     return objective.eval()

@@ -115,8 +115,7 @@ class MaskedAutoencoder(nn.Module):
             chest = box.expand(len(images), -1)
         if chest is None:
             raise ValueError("the strategy contour needs the chest of every image")
-        total = total_of_box(rows, columns, options.ratio_inside, options.ratio_outside)
-        return two_regions(noise, chest, options.ratio_inside, options.ratio_outside, total)
+        return two_regions(noise, chest, options.ratio_inside, options.ratio_outside, self.kept)
 
     def forward(self, images: Tensor, choice: Choice) -> Tensor:
         """Predicted pixels (B, N, patch * patch * C) of images (B, C, H, W), of which `choice` is read."""

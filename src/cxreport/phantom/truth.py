@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from cxreport.phantom.anatomy import SIDES, Chest
 from cxreport.phantom.geometry import Rays, covered, length
+from cxreport.phantom.make import render_study
+from cxreport.phantom.render import rays_of
+from cxreport.study import PROJECTIONS, Finding, View
 
 LEAST_AIR = 45.0
 """A pixel belongs to a lung where its ray passes this many millimetres of it; the rim behind the diaphragm is
@@ -24,3 +29,12 @@ def lung_fields(chest: Chest, rays: Rays) -> npt.NDArray[np.bool_]:
         hidden = covered(cavity, [*solids, chest.dome(side).interval(rays)])
         fields |= length(cavity) - hidden > LEAST_AIR
     return fields
+
+
+def frontal_and_lungs(
+    findings: Sequence[Finding], size: int, seed: int
+) -> tuple[View, npt.NDArray[np.bool_]]:
+    """The frontal view of the chest of `seed` with `findings`, and its lung fields (H, W)."""
+    views, _, chest = render_study(findings, size, np.random.default_rng(seed))
+    frontal = np.random.default_rng(seed).spawn(3 + len(PROJECTIONS))[3]  # as render_study draws
+    return views[0], lung_fields(chest, rays_of(chest, "frontal", size, frontal))

@@ -8,6 +8,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
@@ -62,7 +63,7 @@ class Joined(Sequence[Study]):
 
     def __init__(self, parts: Sequence[Sequence[Study]]) -> None:
         self._parts = parts
-        self._ends = [sum(map(len, parts[: place + 1])) for place in range(len(parts))]
+        self._ends = list(accumulate(map(len, parts)))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -149,7 +150,7 @@ def _studies(recipe: PretrainRecipe, data: Sequence[Weighted]) -> RunStudies:
     joined, batch = Joined(train), recipe.training.batch_size
     if batch > len(joined):
         logger.warning(
-            "training.batch_size (%d) is more than the %d training studies; every step reads them all.",
+            "training.batch_size (%d) is more than the %d training studies; every epoch is a single step.",
             batch,
             len(joined),
         )
