@@ -43,7 +43,7 @@ from cxreport.data.importing import import_release
 from cxreport.data.sources.folder import folder
 from cxreport.data.store import PreparedDataset
 from cxreport.data.workers import cores
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 
 LONG_SIDE = 512
 SEEN = 224

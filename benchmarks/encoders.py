@@ -30,7 +30,7 @@ from cxreport.encoders.cpu.lanes import LANES, broadcast, load, store
 from cxreport.encoders.fast import fast, sentence
 from cxreport.encoders.profile import exponent, machine, peak_memory
 from cxreport.encoders.scan import selective_scan
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 CHANNELS, STATES = 384, 16
 LENGTHS = (196, 576, 1024, 2304, 6400)

@@ -23,8 +23,8 @@ from cxreport.encoders import build_encoder
 from cxreport.errors import UserError
 from cxreport.objectives.folder import load_objective
 from cxreport.objectives.masked import MaskedAutoencoder
+from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
-from cxreport.recipe import EncoderOptions
 from cxreport.study import Report, Study, View
 from cxreport.training import Weighted, pretrain
 from cxreport.training.state import load_state

@@ -18,6 +18,8 @@ ROOMS = (
     "__init__",
     "errors",
     "study",
+    "options",
+    "model_options",
     "recipe",
     "pretraining",
     "phantom",
@@ -40,7 +42,10 @@ FORBIDDEN = {
     ("metrics", "training"): "scores come from files, whoever trained",
     ("training", "metrics"): "as below",
 }
-LIGHT = ("errors", "study", "recipe", "pretraining", "phantom", "metrics", "terminal", "cli")
+LIGHT = (
+    *("errors", "study", "options", "model_options", "recipe", "pretraining"),
+    *("phantom", "metrics", "terminal", "cli"),
+)
 HEAVY = ("torch", "torchvision", "lightning", "datasets", "pandas", "pydicom", "matplotlib", "transformers")
 MOST_LINES = 450
 

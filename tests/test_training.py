@@ -30,7 +30,8 @@ from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
-from cxreport.recipe import Recipe, TrainingOptions
+from cxreport.options import TrainingOptions
+from cxreport.recipe import Recipe
 from cxreport.study import Draft, Report, Study, View
 from cxreport.training import fit
 from cxreport.training.files import mend

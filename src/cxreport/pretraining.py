@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cxreport.recipe import SHIPPED, DataOptions, EncoderOptions, RecipeFile, RecipeOptions, TrainingOptions
+from cxreport.options import DataOptions, EncoderOptions, RecipeOptions, TrainingOptions
+from cxreport.recipe import SHIPPED, RecipeFile
 
 
 class MaskedOptions(RecipeOptions):

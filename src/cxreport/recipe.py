@@ -1,7 +1,8 @@
 """A recipe: everything that decides what a run does, in one YAML file.
 
-``Recipe.load(path, ["training.epochs=3"])`` reads a file and applies ``--set`` changes. Every option is
-documented where it is declared; an unknown key is an error that names the key and the nearest known one.
+``Recipe.load(path, ["training.epochs=3"])`` reads a file and applies ``--set`` changes. The options stand in
+``cxreport.options`` and ``cxreport.model_options``; an unknown key is an error that names the key and the
+nearest known one.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from cxreport.errors import UserError
-from cxreport.study import Projection
+from cxreport.model_options import ModelOptions
+from cxreport.options import DataOptions, DecodingOptions, RecipeOptions, TrainingOptions
 
 _PLAIN = {
     "int_type": "a whole number",
@@ -42,209 +44,6 @@ _PLAIN = {
 
 SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
-
-
-class RecipeOptions(BaseModel):
-    """Options of a recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class DataOptions(RecipeOptions):
-    """What the generator sees and what it has to write."""
-
-    image_size: int = Field(224, ge=32, le=4096)
-    """Side in pixels of the square image given to the encoder; aspect ratio is not kept, as published."""
-    views: tuple[Projection, ...] = ("frontal", "lateral")
-    """Which projections of a study are used, in this order."""
-    max_views: int = Field(2, ge=1, le=8)
-    """At most this many views of a study; the rest are left out."""
-    section: Literal["findings", "impression", "both"] = "findings"
-    """Which section of the report is the target."""
-    cleaner: Literal["clean", "characters", "legacy-iu", "legacy-mimic", "legacy-r2gengpt"] = "clean"
-    """Report cleaner: ``characters`` is ``clean`` with every Chinese character a word of its own; the
-    ``legacy`` ones are R2Gen's for IU X-ray and for MIMIC-CXR and R2GenGPT's, bit for bit."""
-    marks: Literal["keep", "token", "drop"] = "keep"
-    """De-identification marks (``XXXX``, ``___``) before cleaning: left to the cleaner, turned into the
-    one word ``XXXX``, or removed. ``clean`` makes one word of both; a ``legacy`` cleaner does what it did."""
-    train_share: float = Field(1.0, gt=0, le=1)
-    """Share of the train split that is learnt from, the same of every label (``cxreport data subset``)."""
-    train_share_seed: int = Field(9223, ge=0, lt=2**31)
-    """With the same seed a smaller share lies inside a larger one."""
-    augment: bool = True
-    """Random changes of the images in training, as ``augmentation`` says."""
-    augmentation: Literal["small", "legacy-r2gen"] = "small"
-    """``small``: shift, zoom, rotation, contrast and brightness; never a flip, which would move the heart.
-    ``legacy-r2gen``: R2Gen's random crop and horizontal flip. The flip swaps left and right, so that every
-    report which names a side becomes false for half of its images; only to reproduce published numbers."""
-    workers: int = Field(0, ge=0, le=64)
-    """Loader processes. 0 decodes in the main process and keeps decoded images in memory."""
-
-
-class EncoderOptions(RecipeOptions):
-    """Which image encoder, see ``cxreport.encoders`` and ``cxreport encoders``.
-
-    A shape that is left out is the named encoder's own; a shape that the encoder does not have is an error.
-    """
-
-    name: str = "resnet_small"
-    """A name of the encoder registry."""
-    pretrained: bool = False
-    """Load torchvision's ImageNet weights, which must be in its local cache (ResNet only)."""
-    init: str | None = Field(None, min_length=1)
-    """Start from the weights of this folder, which ``cxreport convert`` wrote."""
-    image_size: int | None = Field(None, ge=8, le=8192)
-    """Side in pixels that the table of positions is made for; other sizes and shapes resample the table."""
-    patch: int | None = Field(None, ge=1, le=512)
-    """Side of a patch in pixels."""
-    width: int | None = Field(None, ge=4, le=8192)
-    """Channels of a token; of the first stage where an encoder has stages that double them."""
-    depths: tuple[Annotated[int, Field(ge=1, le=128)], ...] | None = Field(None, min_length=1, max_length=4)
-    """Blocks of every stage; one number for an encoder without stages."""
-    heads: tuple[Annotated[int, Field(ge=1, le=128)], ...] | None = Field(None, min_length=1, max_length=4)
-    """Attention heads of every stage; one number for an encoder without stages."""
-    state_size: int | None = Field(None, ge=1, le=256)
-    """State size N of the selective scan."""
-    expansion: float | None = Field(None, gt=0, le=8)
-    """Inner channels of a Mamba block over its width."""
-    drop_path: float = Field(0.0, ge=0, lt=1)
-    """Largest rate of stochastic depth; it grows linearly from 0 at the first block."""
-
-    @model_validator(mode="after")
-    def _one_origin_of_weights(self) -> Self:
-        if self.pretrained and self.init is not None:
-            raise ValueError("pretrained and init exclude each other")
-        return self
-
-    def shape(self) -> dict[str, Any]:
-        """The shape options that are given: all but the name and where the weights come from."""
-        given = self.model_dump(exclude={"name", "pretrained", "init"}, exclude_defaults=True)
-        return {key: value for key, value in given.items() if value is not None}
-
-    def untrained(self) -> Self:
-        """The same encoder without published or converted weights."""
-        return self.model_copy(update={"pretrained": False, "init": None})
-
-
-class EncoderDecoderOptions(RecipeOptions):
-    """What the generators with an encoder-decoder of their own share; defaults as published for IU X-ray."""
-
-    generator: str
-    encoder: EncoderOptions = EncoderOptions()
-    width: int = Field(512, ge=8)
-    """Model width d."""
-    feed_forward: int = Field(512, ge=8)
-    """Width of the feed-forward layers."""
-    heads: int = Field(8, ge=1)
-    layers: int = Field(3, ge=1)
-    """Encoder layers, and as many decoder layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    feature_dropout: float = Field(0.5, ge=0, lt=1)
-    """Dropout after the projection of the patch features."""
-    max_length: int = Field(60, ge=4)
-    """Words of a report that are learnt, its start and end included; longer reports are cut (counted)."""
-    vocabulary_threshold: int = Field(3, ge=1)
-    """A word enters the vocabulary when the train split has it this often."""
-    finding_loss: float = Field(0.0, ge=0)
-    """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
-    an encoder that starts from random weights to look; studies without known findings do not enter it.
-    Published: none."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        for name in ("heads", "memory_heads"):
-            if self.width % getattr(self, name, 1):
-                raise ValueError(f"{name} ({getattr(self, name)}) must divide width ({self.width})")
-        return self
-
-
-class R2GenOptions(EncoderDecoderOptions):
-    """R2Gen (Chen et al., EMNLP 2020)."""
-
-    generator: Literal["r2gen"] = "r2gen"
-    memory_slots: int = Field(3, ge=1)
-    memory_heads: int = Field(8, ge=1)
-    patch_positions: bool = False
-    """Give every patch its place in the grid (2-D sine and cosine). Published: no position on patches."""
-
-
-class R2GenCMNOptions(EncoderDecoderOptions):
-    """R2GenCMN (Chen et al., ACL 2021)."""
-
-    generator: Literal["r2gencmn"] = "r2gencmn"
-    memory_rows: int = Field(2048, ge=1)
-    """Rows of the matrix that patches and words read."""
-    memory_top: int = Field(32, ge=1)
-    """Rows that each head reads for one patch or word."""
-
-    @model_validator(mode="after")
-    def _rows_are_enough(self) -> Self:
-        if self.memory_top > self.memory_rows:
-            raise ValueError(
-                f"memory_top ({self.memory_top}) must be at most memory_rows ({self.memory_rows})"
-            )
-        return self
-
-
-ModelOptions = Annotated[R2GenOptions | R2GenCMNOptions, Field(discriminator="generator")]
-"""The options of every generator, told apart by ``generator``."""
-
-
-class TrainingOptions(RecipeOptions):
-    """Optimiser, schedule and length of training."""
-
-    epochs: int = Field(30, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
-    """Stop after the epoch in which this many minutes of training have passed (resumed time counts)."""
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate of all parameters but the encoder's."""
-    encoder_learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate of the encoder; None uses ``learning_rate``."""
-    weight_decay: float = Field(1e-4, ge=0)
-    optimizer: Literal["adamw", "adam-amsgrad"] = "adamw"
-    """``adam-amsgrad`` is R2Gen's."""
-    schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
-    """``one-cycle``: linear warm-up, then cosine to zero; ``step``: R2Gen's StepLR per epoch."""
-    warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of all steps that ``one-cycle`` warms up."""
-    step_size: int = Field(50, ge=1)
-    step_gamma: float = Field(0.1, gt=0, le=1)
-    accumulate: int = Field(1, ge=1)
-    """Batches whose gradients make one step."""
-    decay_vectors: bool = True
-    """Whether weight decay also acts on biases, norms and all else of one dimension."""
-    activation_checkpointing: bool = False
-    """Compute what the blocks of a model keep for the backward pass again: less memory, more time."""
-    gradient_clip: float | None = Field(1.0, gt=0)
-    """Largest gradient norm; None does not clip."""
-    precision: Literal["32", "bf16", "16"] = "32"
-    """Mixed precision where it is not 32."""
-    keep: Literal["best", "last"] = "best"
-    """Which epoch becomes the model folder: lowest validation loss, or the last one."""
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _precision_may_be_a_number(cls, value: Any) -> Any:
-        return str(value) if type(value) is int else value
-
-
-class DecodingOptions(RecipeOptions):
-    """How a draft is searched."""
-
-    method: Literal["greedy", "beam"] = "beam"
-    beam_size: int = Field(3, ge=1, le=32)
-    max_length: int = Field(60, ge=1)
-    """Most words of a draft, the end symbol included."""
-    block_trigrams: bool = False
-    """R2Gen's soft trigram penalty; published for greedy search only."""
-    batch_size: int = Field(32, ge=1)
-
-    @model_validator(mode="after")
-    def _trigrams_need_greedy(self) -> Self:
-        if self.block_trigrams and self.method == "beam":
-            raise ValueError("block_trigrams exists for method: greedy only (the published beam ignores it)")
-        return self
 
 
 class RecipeFile(RecipeOptions):

@@ -25,7 +25,9 @@ from cxreport.encoders.folder import origin
 from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.r2gencmn import R2GenCMN
-from cxreport.recipe import EncoderOptions, R2GenCMNOptions, R2GenOptions, Recipe
+from cxreport.model_options import R2GenCMNOptions, R2GenOptions
+from cxreport.options import EncoderOptions
+from cxreport.recipe import Recipe
 
 MAMBA: dict[str, Any] = {"width": 24, "depths": (3,), "state_size": 4, "patch": 8}
 SHAPES: dict[str, dict[str, Any]] = {

@@ -17,7 +17,9 @@ from cxreport.checkpoints import load_model, read_provenance, save_model
 from cxreport.errors import UserError
 from cxreport.generators import generator_class
 from cxreport.generators.base import Generator
-from cxreport.recipe import EncoderOptions, R2GenOptions, Recipe
+from cxreport.model_options import R2GenOptions
+from cxreport.options import EncoderOptions
+from cxreport.recipe import Recipe
 
 OPTIONS = R2GenOptions(
     encoder=EncoderOptions(width=4),

@@ -10,7 +10,8 @@ from cxreport.checkpoints.name_map import load_published, to_published
 from cxreport.checkpoints.published.r2gen import r2gen_names
 from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
-from cxreport.recipe import EncoderOptions, R2GenOptions
+from cxreport.model_options import R2GenOptions
+from cxreport.options import EncoderOptions
 
 
 def build(seed: int, encoder: str = "resnet101") -> R2Gen:

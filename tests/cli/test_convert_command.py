@@ -14,7 +14,7 @@ from cxreport.checkpoints.kinds import KINDS
 from cxreport.checkpoints.name_map import to_published
 from cxreport.cli import app
 from cxreport.encoders import build_encoder
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def run(*arguments: str | Path) -> Result:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cxreport.cli import app
 from cxreport.encoders import ENCODERS, build_encoder
 from cxreport.encoders.listing import list_encoders
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def test_every_encoder_is_listed_with_its_size_and_source() -> None:

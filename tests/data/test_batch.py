@@ -14,7 +14,7 @@ from cxreport.data.batch import augmented as augment
 from cxreport.data.images import view_of
 from cxreport.data.store import write_dataset
 from cxreport.errors import UserError
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 from cxreport.study import Study, View
 
 OPTIONS = DataOptions(image_size=32)

@@ -14,7 +14,8 @@ from cxreport.cli import app
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.data.subsets import read_ids, stratified_subset, train_part, write_subset
 from cxreport.errors import UserError
-from cxreport.recipe import DataOptions, Recipe
+from cxreport.options import DataOptions
+from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
 
 LABELS = {f"s{i}": ["rare"] if i % 20 == 0 else ["common"] if i % 2 else [] for i in range(2000)}

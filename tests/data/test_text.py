@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
 from cxreport.data.text import CLEANERS, characters, clean, target_text
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 from cxreport.study import Report
 
 REPORT_LIKE = st.text(st.sampled_from("abXx_ 0123456789.,:;!?-/'()<+%\n–é\u00ad"), max_size=60)

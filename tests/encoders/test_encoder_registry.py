@@ -13,7 +13,7 @@ from torch import Tensor
 from cxreport.data.batch import normalised
 from cxreport.encoders import ENCODERS, Encoder, ImageError, build_encoder
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 TINY: dict[str, dict[str, Any]] = {
     "cxreport.encoders.resnet:resnet_small": {"width": 8},

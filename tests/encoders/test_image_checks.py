@@ -8,7 +8,7 @@ import torch
 from cxreport.data.batch import normalised
 from cxreport.encoders import ImageError, build_encoder, check_images, with_channels
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torchvision
 
 from cxreport.encoders import build_encoder, resnet
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def test_small_sees_128_pixels_as_8_by_8() -> None:

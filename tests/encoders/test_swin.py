@@ -13,7 +13,7 @@ from cxreport.checkpoints.published.swin import transformers_names
 from cxreport.encoders import build_encoder
 from cxreport.encoders.swin import Swin
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def build(**options: object) -> Swin:

@@ -24,7 +24,7 @@ from cxreport.encoders.vision_mamba import (
     tap_layers,
 )
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 SMALL = Shape(width=24, depths=(2,), patch=8, image_size=32, state_size=4)
 CAUSAL = replace(SMALL, scans=1)

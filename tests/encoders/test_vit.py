@@ -11,7 +11,7 @@ from cxreport.encoders import ImageError, build_encoder
 from cxreport.encoders.positions import resampled, sin_cos_table, square_side
 from cxreport.encoders.vit import VisionTransformer
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def build(name: str = "vit_tiny", image_size: int = 48, **options: object) -> VisionTransformer:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from cxreport.encoders import build_encoder
 from cxreport.encoders.vmamba import CrossScan
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def scanned_by_definition(scan: CrossScan, x: Tensor) -> Tensor:

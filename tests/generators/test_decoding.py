@@ -14,7 +14,7 @@ from torch import Tensor
 from cxreport.data.words import END
 from cxreport.generators.decoding import TRIGRAM_PENALTY, Hypothesis, beam_search, greedy_search
 from cxreport.generators.memory_transformer import MemoryStepper, MemoryTransformer
-from cxreport.recipe import R2GenOptions
+from cxreport.model_options import R2GenOptions
 
 CPU = torch.device("cpu")
 

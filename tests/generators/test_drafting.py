@@ -23,7 +23,8 @@ from cxreport.generators.base import Generator
 from cxreport.generators.drafting import draft_files, draft_split, protocol_id
 from cxreport.generators.prediction_file import write_predictions
 from cxreport.metrics.evaluate import Options, evaluate_file
-from cxreport.recipe import DataOptions, DecodingOptions, Recipe
+from cxreport.options import DataOptions, DecodingOptions
+from cxreport.recipe import Recipe
 from cxreport.study import Draft, Finding, Report, Study, View
 
 TEXTS = {

@@ -11,8 +11,9 @@ import torch
 from cxreport.data.batch import Batch
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.transformer import grid_position_table, position_table
+from cxreport.model_options import R2GenOptions
+from cxreport.options import EncoderOptions
 from cxreport.phantom.kinds import SIDED_KINDS
-from cxreport.recipe import EncoderOptions, R2GenOptions
 from cxreport.study import SidedKind
 
 REPORTS = ["left effusion .", "no effusion ."]

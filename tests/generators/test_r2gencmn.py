@@ -10,7 +10,7 @@ from cxreport.errors import UserError
 from cxreport.generators.cross_modal_transformer import CrossModalTransformer
 from cxreport.generators.decoding import beam_search, greedy_search
 from cxreport.generators.encoder_decoder import POSITIONS
-from cxreport.recipe import R2GenCMNOptions
+from cxreport.model_options import R2GenCMNOptions
 
 CPU = torch.device("cpu")
 

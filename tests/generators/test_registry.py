@@ -14,7 +14,9 @@ from cxreport.data.batch import Batch
 from cxreport.errors import UserError
 from cxreport.generators import GENERATORS, generator_class
 from cxreport.generators.base import Generator
-from cxreport.recipe import DecodingOptions, EncoderOptions, R2GenCMNOptions, R2GenOptions, Recipe
+from cxreport.model_options import R2GenCMNOptions, R2GenOptions
+from cxreport.options import DecodingOptions, EncoderOptions
+from cxreport.recipe import Recipe
 
 REPORTS = [
     "the lungs are clear . no effusion .",

@@ -16,7 +16,7 @@ from cxreport.generators.transformer import (
     position_table,
     take_beams,
 )
-from cxreport.recipe import R2GenOptions
+from cxreport.model_options import R2GenOptions
 
 
 def test_attention_by_hand() -> None:

@@ -10,7 +10,7 @@ from cxreport.checkpoints.name_map import load_published
 from cxreport.checkpoints.published.vmamba import vmamba_names
 from cxreport.encoders import Tokens, build_encoder
 from cxreport.encoders.vmamba import VMamba
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 from goldens import CannotCompareError, Item, Values
 
 INFORMATION = {"tokens_bf16_rounding"}

@@ -15,7 +15,7 @@ from cxreport.encoders.vit import VisionTransformer
 from cxreport.objectives.autoregressive import AutoregressiveOptions, AutoregressivePretraining
 from cxreport.objectives.masked import MaskedAutoencoder, MaskedOptions, masked_mean
 from cxreport.objectives.masking import total_of_box, two_regions, uniform
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 from goldens import Item, Values
 from goldens.vision_mamba import encoder_of, first_block
 

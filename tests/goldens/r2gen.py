@@ -16,7 +16,7 @@ from cxreport.generators.cross_modal_transformer import CrossModalTransformer
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.encoder_decoder import EncoderDecoder
 from cxreport.generators.memory_transformer import MemoryTransformer
-from cxreport.recipe import R2GenCMNOptions, R2GenOptions
+from cxreport.model_options import R2GenCMNOptions, R2GenOptions
 from goldens import Item, Values
 
 

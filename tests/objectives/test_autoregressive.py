@@ -10,7 +10,7 @@ from cxreport.encoders.vision_mamba import VisionMamba, cluster_numbers, cluster
 from cxreport.errors import UserError
 from cxreport.objectives.autoregressive import AutoregressiveOptions, AutoregressivePretraining
 from cxreport.objectives.pixels import patchify, unpatchify
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def tiny(name: str = "vision_mamba_tiny_causal") -> AutoregressivePretraining:

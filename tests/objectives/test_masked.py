@@ -15,7 +15,7 @@ from cxreport.objectives.masked import (
     masked_mean,
 )
 from cxreport.objectives.pixels import patchify, unpatchify
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 
 def tiny(**changes: Any) -> MaskedAutoencoder:

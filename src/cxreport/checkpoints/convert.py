@@ -17,7 +17,7 @@ from cxreport.checkpoints.name_map import NameMap, listed, load_published, to_pu
 from cxreport.encoders import build_encoder, entry_of
 from cxreport.encoders.folder import load_weights, read_options, save_encoder
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 from cxreport.weights.folder import digest_of, write_tensors
 from cxreport.weights.torch_file import is_plain, read_weights_file
 

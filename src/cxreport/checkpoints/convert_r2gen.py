@@ -29,14 +29,9 @@ from cxreport.errors import UserError
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.r2gencmn import R2GenCMN
 from cxreport.generators.word_generator import WordGenerator
-from cxreport.recipe import (
-    DataOptions,
-    DecodingOptions,
-    EncoderOptions,
-    R2GenCMNOptions,
-    R2GenOptions,
-    Recipe,
-)
+from cxreport.model_options import R2GenCMNOptions, R2GenOptions
+from cxreport.options import DataOptions, DecodingOptions, EncoderOptions
+from cxreport.recipe import Recipe
 from cxreport.weights.torch_file import read_weights_file
 
 _TRUNK = "encoder_decoder."

@@ -18,7 +18,7 @@ from cxreport.checkpoints.published.vmamba import OLD_NAMES, vmamba_names
 from cxreport.encoders import swin, vision_mamba, vit, vmamba
 from cxreport.encoders.positions import square_side
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 Weights = Mapping[str, Tensor]
 Reader = Callable[[Weights, int | None], EncoderOptions]

@@ -18,7 +18,7 @@ from cxreport.data.exclusions import Exclusions
 from cxreport.data.images import decode
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 from cxreport.study import SidedKind, Study, View, sided_kinds
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,6 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CACHE_BYTES = 2 * 2**30
 """Decoded images (one byte a pixel) are kept in memory when a whole split needs no more than this."""
 
+_NO_IMAGES = torch.empty(0)
 _PUBLISHED_RESIZE = 256 / 224
 _SHIFT = 0.05
 _ZOOM = 0.08
@@ -41,7 +42,8 @@ class Batch:
     ``images`` (B, V, 3, H, W) float32: grey repeated to three channels, ImageNet mean and standard
     deviation; all zeros where ``view_mask`` (B, V) is False. Present views come first. ``reports`` are
     cleaned target texts, empty where a study has none.
-    ``findings`` are the true (kind, side) pairs of each study, None where they are not known.
+    ``findings`` are the true (kind, side) pairs of each study, None where they are not known; ``labels`` are
+    those of :class:`cxreport.study.Study`.
     """
 
     images: Tensor
@@ -49,6 +51,8 @@ class Batch:
     study_ids: list[str]
     reports: list[str]
     findings: list[frozenset[SidedKind] | None] = field(default_factory=list)
+    patient_ids: list[str] = field(default_factory=list)
+    labels: list[dict[str, int]] = field(default_factory=list)
     draws: list[int] = field(default_factory=list)
     """A seed for each study, from the run's seed, the epoch and the study's place."""
 
@@ -76,6 +80,8 @@ class Item:
     study_id: str
     report: str
     findings: frozenset[SidedKind] | None = None
+    patient_id: str = ""
+    labels: dict[str, int] = field(default_factory=dict)
     draw: int = 0
 
 
@@ -144,7 +150,7 @@ class StudyImages(Dataset[Item]):
         pixels = torch.stack(views).float().div_(255)
         if self._augment and not self._published:
             pixels = augmented(pixels, rng)
-        return Item(normalised(pixels), decoded.study_id, decoded.report, decoded.findings, draw)
+        return replace(decoded.item, images=normalised(pixels), draw=draw)
 
     def _decoded(self, index: int) -> _Decoded:
         if self._cache is not None and index in self._cache:
@@ -156,7 +162,8 @@ class StudyImages(Dataset[Item]):
         views = [torch.from_numpy(decode(view, self._side, keep_aspect=self._published)) for view in chosen]
         text = target_text(study.report, self._options)
         findings = None if study.findings is None else sided_kinds(study.findings)
-        decoded = _Decoded(views, study.study_id, text, findings)
+        item = Item(_NO_IMAGES, study.study_id, text, findings, study.patient_id, study.labels)
+        decoded = _Decoded(views, item)
         if self._cache is not None:
             self._cache[index] = decoded
         return decoded
@@ -164,12 +171,10 @@ class StudyImages(Dataset[Item]):
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """``views`` are (H, W) uint8, square unless cropped later."""
+    """``views`` are (H, W) uint8, square unless cropped later; ``item`` is the study but for its images."""
 
     views: list[Tensor]
-    study_id: str
-    report: str
-    findings: frozenset[SidedKind] | None
+    item: Item
 
 
 def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -224,6 +229,8 @@ def collate(items: Sequence[Item]) -> Batch:
         [item.study_id for item in items],
         [item.report for item in items],
         [item.findings for item in items],
+        [item.patient_id for item in items],
+        [item.labels for item in items],
         [item.draw for item in items],
     )
 

@@ -11,7 +11,7 @@ from cxreport.data.shards import write_json
 from cxreport.data.splits import sha256_of_ids, stratified_places
 from cxreport.data.store import PreparedDataset, Studies
 from cxreport.errors import UserError
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 
 FORMAT = "cxreport.ids/1"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from cxreport.data.legacy_text import legacy_iu, legacy_mimic, legacy_r2gengpt
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 from cxreport.study import Report
 
 MARK = "xxxx"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cxreport.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from cxreport.encoders.registry import ENCODERS, Entry
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 __all__ = [
     "ENCODERS",

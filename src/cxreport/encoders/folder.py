@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxreport.encoders import Encoder
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 from cxreport.weights.folder import (
     WEIGHTS,
     Format,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cxreport.encoders import ENCODERS, build_encoder
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 SIZES = (224, 512, 1280)
 """Sides in pixels of the square images whose tokens are counted."""

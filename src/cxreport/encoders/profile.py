@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from cxreport.encoders import Encoder, build_encoder, entry_of
 from cxreport.encoders.fast import fast
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 SIZES = (224, 512, 768, 1024, 1280)
 """Sides in pixels of the square images that are measured unless others are given."""

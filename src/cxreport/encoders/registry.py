@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Entry:
     """One encoder.
 
-    ``build`` is ``module:function``; the function takes :class:`cxreport.recipe.EncoderOptions` and returns
+    ``build`` is ``module:function``; the function takes :class:`cxreport.options.EncoderOptions` and returns
     an :class:`cxreport.encoders.Encoder`. ``options`` are the shapes that a recipe may change.
     ``default_size`` is the side in pixels that the publication used, ``stride`` the pixels between two
     neighbouring tokens. ``licence`` is that of the published code and weights; ours is written from the

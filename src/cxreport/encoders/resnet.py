@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock
 
 from cxreport.encoders import Encoder, Tokens
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 from cxreport.weights.folder import digest_of
 from cxreport.weights.torch_file import read_weights_file
 

@@ -13,7 +13,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTran
 
 from cxreport.encoders import Encoder, Tokens
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 PATCH = 4
 WINDOW = 7

@@ -25,7 +25,7 @@ from cxreport.encoders.layers import drop_path_rates, initialise_linear
 from cxreport.encoders.positions import resampled, sin_cos_table
 from cxreport.encoders.scan import selective_scan
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 CLUSTER = 4
 """Patches along the side of a cluster, the unit that pre-training predicts."""

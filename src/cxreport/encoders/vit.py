@@ -18,7 +18,7 @@ from cxreport.encoders import Encoder, Tokens, check_images, with_channels
 from cxreport.encoders.layers import drop_path_rates, initialise_linear
 from cxreport.encoders.positions import resampled, sin_cos_table
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 HD_PATCH = 64
 """Pixels of a patch of the three convolutions: 16 and 4 in turn."""

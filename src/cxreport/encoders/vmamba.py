@@ -18,7 +18,7 @@ from cxreport.encoders import Encoder, Tokens
 from cxreport.encoders.layers import drop_path_rates, initialise_linear
 from cxreport.encoders.scan import selective_scan
 from cxreport.errors import UserError
-from cxreport.recipe import EncoderOptions
+from cxreport.options import EncoderOptions
 
 DIRECTIONS = 4
 _SHORTEST_STEP, _LONGEST_STEP = 1e-3, 1e-1

@@ -1,7 +1,7 @@
 """Generators: studies to draft reports. One registry names them all.
 
-A new generator is one file, its options in ``cxreport.recipe`` and one line in :data:`GENERATORS`; the shared
-tests enrol it by itself.
+A new generator is one file, its options in ``cxreport.model_options`` and one line in :data:`GENERATORS`;
+the shared tests enrol it by itself.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from cxreport.study import Draft
 
 if TYPE_CHECKING:
     from cxreport.data.batch import Batch
-    from cxreport.recipe import DecodingOptions
+    from cxreport.options import DecodingOptions
 
 
 class Generator(nn.Module, ABC):

@@ -13,7 +13,7 @@ from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder, Encod
 from cxreport.generators.transformer import Conditions, Places
 from cxreport.memories.cross_modal import CrossModalMemory
 from cxreport.memories.layers import UnbiasedLayerNorm
-from cxreport.recipe import R2GenCMNOptions
+from cxreport.model_options import R2GenCMNOptions
 
 
 class CrossModalTransformer(EncoderDecoder):

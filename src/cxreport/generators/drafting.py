@@ -24,7 +24,8 @@ from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.baselines import most_frequent, nearest_neighbour, other_studies, random_train
 from cxreport.generators.prediction_file import Record, UnfinishedFile, write_predictions
-from cxreport.recipe import DataOptions, Recipe
+from cxreport.options import DataOptions
+from cxreport.recipe import Recipe
 from cxreport.study import Draft, Study, sided_kinds
 
 SUBGROUP_FACTS = ("sex", "age", "view")

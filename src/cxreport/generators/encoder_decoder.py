@@ -24,7 +24,7 @@ from cxreport.generators.transformer import (
     position_table,
 )
 from cxreport.memories.layers import Dropout, UnbiasedLayerNorm
-from cxreport.recipe import EncoderDecoderOptions
+from cxreport.model_options import EncoderDecoderOptions
 
 POSITIONS = 5000
 """Rows of the position table, as published; no text can be longer."""

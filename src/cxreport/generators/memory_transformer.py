@@ -11,7 +11,7 @@ from torch import Tensor
 from cxreport.generators.encoder_decoder import EncoderDecoder, EncoderDecoderStepper
 from cxreport.generators.transformer import Conditions, Places, take_beams
 from cxreport.memories.relational import ConditionalLayerNorm, RelationalMemory
-from cxreport.recipe import R2GenOptions
+from cxreport.model_options import R2GenOptions
 
 
 class MemoryTransformer(EncoderDecoder):

@@ -7,7 +7,7 @@ from torch import Tensor
 from cxreport.generators.memory_transformer import MemoryTransformer
 from cxreport.generators.transformer import grid_position_table
 from cxreport.generators.word_generator import WordGenerator
-from cxreport.recipe import R2GenOptions
+from cxreport.model_options import R2GenOptions
 
 
 class R2Gen(WordGenerator):

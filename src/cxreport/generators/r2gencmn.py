@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cxreport.generators.cross_modal_transformer import CrossModalTransformer
 from cxreport.generators.word_generator import WordGenerator
-from cxreport.recipe import R2GenCMNOptions
+from cxreport.model_options import R2GenCMNOptions
 
 
 class R2GenCMN(WordGenerator):

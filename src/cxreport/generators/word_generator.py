@@ -19,8 +19,9 @@ from cxreport.generators.base import Generator
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
 from cxreport.generators.transformer import Places
+from cxreport.model_options import EncoderDecoderOptions
+from cxreport.options import DecodingOptions
 from cxreport.phantom.kinds import SIDED_KINDS
-from cxreport.recipe import DecodingOptions, EncoderDecoderOptions
 from cxreport.study import Draft
 
 if TYPE_CHECKING:

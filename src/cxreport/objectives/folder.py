@@ -11,8 +11,8 @@ from torch import nn
 from cxreport.encoders import build_encoder
 from cxreport.encoders.folder import ENCODER, load_weights, read_options, save_encoder
 from cxreport.objectives import build_objective
+from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
-from cxreport.recipe import EncoderOptions
 from cxreport.weights.folder import check_fit, read_folder, read_tensors, write_tensors
 
 WEIGHTS, RECIPE = "objective.safetensors", "objective.json"

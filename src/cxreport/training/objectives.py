@@ -20,8 +20,8 @@ from cxreport.errors import UserError
 from cxreport.objectives import build_objective
 from cxreport.objectives.folder import load_objective, save_objective
 from cxreport.objectives.pictures import write_reconstructions
+from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
-from cxreport.recipe import EncoderOptions
 from cxreport.study import Study
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
@@ -59,7 +59,7 @@ class Weighted:
 
 
 class Joined(Sequence[Study]):
-    """Studies of several datasets one after another; ids get the dataset's number, so that none is twice."""
+    """Studies of several datasets one after another; their ids get the dataset's number, so none is twice."""
 
     def __init__(self, parts: Sequence[Sequence[Study]]) -> None:
         self._parts = parts
@@ -79,7 +79,10 @@ class Joined(Sequence[Study]):
             raise IndexError(f"study {index} of {len(self)}")
         part = bisect_right(self._ends, index)
         study = self._parts[part][index - (self._ends[part - 1] if part else 0)]
-        return replace(study, study_id=f"{part + 1}:{study.study_id}") if len(self._parts) > 1 else study
+        if len(self._parts) == 1:
+            return study
+        study_id, patient_id = f"{part + 1}:{study.study_id}", f"{part + 1}:{study.patient_id}"
+        return replace(study, study_id=study_id, patient_id=patient_id)
 
 
 def pretrain(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cxreport.errors import UserError
-from cxreport.recipe import TrainingOptions
+from cxreport.options import TrainingOptions
 
 CHECK_EVERY = 20
 """Steps between two looks at the loss for NaN (a look waits for the accelerator)."""

@@ -8,7 +8,7 @@ from cxreport.data.sources.chinese import chinese
 from cxreport.data.text import target_text
 from cxreport.data.words import WordTokenizer
 from cxreport.errors import UserError
-from cxreport.recipe import DataOptions
+from cxreport.options import DataOptions
 
 
 def test_json_in_r2gens_form(tmp_path):
