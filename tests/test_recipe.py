@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cxreport.errors import UserError
+from cxreport.model_options import ModelOptions
 from cxreport.recipe import Recipe
 
+GENERATORS = sorted(
+    options.model_fields["generator"].default for options in get_args(get_args(ModelOptions)[0])
+)
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
 
 
@@ -57,9 +61,9 @@ def test_there_are_recipes() -> None:
         ),
         (
             {"model": {"generator": "r2gem"}},
-            "r.yaml: model.generator must be 'r2gen' or 'r2gencmn', not 'r2gem'.",
+            f"r.yaml: model.generator must be {' or '.join(map(repr, GENERATORS))}, not 'r2gem'.",
         ),
-        ({"model": {"width": 8}}, "r.yaml: model.generator is missing; choose r2gen, r2gencmn."),
+        ({"model": {"width": 8}}, f"r.yaml: model.generator is missing; choose {', '.join(GENERATORS)}."),
         ({"model": "r2gen"}, "r.yaml: model must be a section of keys, not 'r2gen'."),
         (
             {"model": {"generator": "r2gencmn", "memory_slots": 3}},
@@ -77,6 +81,22 @@ def test_there_are_recipes() -> None:
             {"decoding": {"method": "beam", "block_trigrams": True}},
             "r.yaml: decoding: block_trigrams exists for method: greedy only"
             " (the published beam ignores it).",
+        ),
+        (
+            {"decoding": {"temperature": 0.5}},
+            "r.yaml: decoding: temperature needs method: sample.",
+        ),
+        (
+            {"decoding": {"min_new_tokens": 60}},
+            "r.yaml: decoding: min_new_tokens (60) must be below max_length (60).",
+        ),
+        (
+            {"decoding": {"length_penalty": 2.0, "no_repeat_ngram": 3}},
+            "r.yaml: the generator r2gen does not know decoding.length_penalty, decoding.no_repeat_ngram.",
+        ),
+        (
+            {"decoding": {"method": "sample"}},
+            "r.yaml: the generator r2gen does not know decoding.method: sample.",
         ),
         (
             {"data": {"views": ["top"]}},
