@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxreport.data.words import END, WordTokenizer
+from cxreport.data.words import END, WordTokenizer, word_ends
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
+from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.transformer import Places
 from cxreport.model_options import EncoderDecoderOptions
 from cxreport.options import DecodingOptions
@@ -54,9 +55,9 @@ class WordGenerator(Generator):
         return None
 
     @classmethod
-    def build(cls, options: EncoderDecoderOptions, train_reports: Sequence[str]) -> Self:
+    def build(cls, options: EncoderDecoderOptions, train: TrainStudies) -> Self:
         """Make the vocabulary from the train split's cleaned reports, then the weights."""
-        tokenizer = WordTokenizer.train(train_reports, options.vocabulary_threshold)
+        tokenizer = WordTokenizer.train(train.reports, options.vocabulary_threshold)
         return cls(options, build_encoder(options.encoder), tokenizer)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -64,22 +65,39 @@ class WordGenerator(Generator):
 
         With ``finding_loss`` its weighted part is added and also given as ``finding_loss``.
         """
-        ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
-        lengths = torch.tensor([len(row) for row in ids])
-        padded = torch.full((len(ids), int(lengths.max())), END)
-        for row, values in zip(padded, ids, strict=True):
-            row[: len(values)] = torch.tensor(values)
-        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
-        padded, target = padded.to(batch.images.device), target.to(batch.images.device)
+        ids, target = self._padded(batch, batch.reports, self.options.max_length)
         features, grid = self._features(batch)
         context, mask = self._context(features, grid, batch.view_mask)
-        decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
-        loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
+        decoded = self.network.decode(context, mask, ids[:, :-1], Places(target))
+        loss = functional.cross_entropy(self.network.head(decoded), ids[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
         if self.options.finding_loss:
             parts["finding_loss"] = self.options.finding_loss * self._finding_loss(features, batch)
             parts["loss"] = loss + parts["finding_loss"]
         return parts
+
+    def score(self, batch: Batch, texts: Sequence[str]) -> list[ScoredText]:
+        """The log-probability of every word of `texts` and of their ends, teacher forced, differentiable."""
+        ids, target = self._padded(batch, texts)
+        context, mask = self._context(*self._features(batch), batch.view_mask)
+        logprobs = self.network.log_probabilities(self.network.decode(context, mask, ids[:, :-1]))
+        taken = logprobs.gather(2, ids[:, 1:, None]).squeeze(2)
+        return [
+            ScoredText(row[real], word_ends(text))
+            for row, real, text in zip(taken, target, texts, strict=True)
+        ]
+
+    def attention(self, batch: Batch, texts: Sequence[str]) -> list[TokenMaps]:
+        """What the decoder's cross-attention gives every patch, averaged over heads and layers."""
+        ids, target = self._padded(batch, texts)
+        features, grid = self._features(batch)
+        context, mask = self._context(features, grid, batch.view_mask)
+        weights = self.network.cross_attention(context, mask, ids[:, :-1])
+        weights = weights.unflatten(2, (batch.view_mask.shape[1], *grid))
+        return [
+            TokenMaps(row[real], word_ends(text))
+            for row, real, text in zip(weights, target, texts, strict=True)
+        ]
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
@@ -92,7 +110,7 @@ class WordGenerator(Generator):
             texts = self._search(batch, decoding)
         self.train(training)
         seconds = (time.perf_counter() - start) / len(texts)
-        return [Draft(self.tokenizer.decode(text.ids), text.logprobs, seconds) for text in texts]
+        return [self._draft(text, seconds) for text in texts]
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled encoder features (B, D), averaged over the views that are present."""
@@ -129,6 +147,22 @@ class WordGenerator(Generator):
         present = torch.tensor(truth, device=logits.device).to(logits)
         summed = functional.binary_cross_entropy_with_logits(logits, present.view_as(logits), reduction="sum")
         return summed / max(logits.numel(), 1)
+
+    def _padded(
+        self, batch: Batch, texts: Sequence[str], max_length: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ids (B, 1 + T), at most `max_length` of each text, and which (B, T) of the later are the texts'."""
+        ids = [self.tokenizer.encode(text, max_length) for text in texts]
+        lengths = torch.tensor([len(row) for row in ids])
+        padded = torch.full((len(ids), int(lengths.max())), END)
+        for row, values in zip(padded, ids, strict=True):
+            row[: len(values)] = torch.tensor(values)
+        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+        return padded.to(batch.images.device), target.to(batch.images.device)
+
+    def _draft(self, written: Hypothesis, seconds: float) -> Draft:
+        text = self.tokenizer.decode(written.ids)
+        return Draft(text, written.logprobs, seconds, word_ends(text)[: len(written.logprobs)])
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         context, mask = self._context(*self._features(batch), batch.view_mask)
