@@ -13,7 +13,7 @@ from cxreport.checkpoints import load_model, save_model
 from cxreport.data.batch import Batch
 from cxreport.errors import UserError
 from cxreport.generators import GENERATORS, generator_class
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.model_options import R2GenCMNOptions, R2GenOptions
 from cxreport.options import DecodingOptions, EncoderOptions
 from cxreport.recipe import Recipe
@@ -59,7 +59,7 @@ SEARCHES = [GREEDY, DecodingOptions(method="beam", beam_size=3, max_length=14)]
 
 def build(name: str, seed: int = 1) -> Generator:
     torch.manual_seed(seed)
-    return generator_class(name).build(TINY[name], REPORTS)
+    return generator_class(name).build(TINY[name], TrainStudies(REPORTS))
 
 
 def batch(reports: list[str] | None = None) -> Batch:

@@ -9,6 +9,7 @@ from typing import Any
 from cxreport.checkpoints import save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
+from cxreport.generators.base import TrainStudies
 from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
@@ -24,7 +25,9 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
     def build() -> Built:
         studies = RunStudies.of(recipe, dataset)
         seed_everything(recipe.seed)
-        generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
+        facts = dataset_facts(dataset)
+        train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts)
+        generator = generator_class(recipe.model.generator).build(recipe.model, train)
         truncated = generator.truncated(studies.reports)
         if truncated:
             logger.warning(
