@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GENERATORS = {
     "r2gen": "cxreport.generators.r2gen:R2Gen",
     "r2gencmn": "cxreport.generators.r2gencmn:R2GenCMN",
+    "r2gengpt": "cxreport.generators.r2gengpt:R2GenGPT",
 }
 """Name (the recipe's ``model.generator``) to ``module:Class``."""
 

@@ -19,10 +19,11 @@ from cxreport.generators.base import Generator, TrainStudies
 from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
 from cxreport.generators.evidence import ScoredText, TokenMaps
+from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.transformer import Places
+from cxreport.generators.views import mean_of_views, spread
 from cxreport.model_options import EncoderDecoderOptions
 from cxreport.options import DecodingOptions
-from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.study import Draft
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class WordGenerator(Generator):
         self.options = options
         self.network = self.build_network(len(tokenizer), encoder.width)
         if options.finding_loss:
-            self.finding_head = nn.Linear(2 * encoder.width, len(SIDED_KINDS))
+            self.finding_head = FindingHead(encoder.width)
 
     @abstractmethod
     def build_network(self, words: int, feature_width: int) -> EncoderDecoder:
@@ -72,7 +73,8 @@ class WordGenerator(Generator):
         loss = functional.cross_entropy(self.network.head(decoded), ids[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
         if self.options.finding_loss:
-            parts["finding_loss"] = self.options.finding_loss * self._finding_loss(features, batch)
+            found = self.finding_head.loss(features, batch.view_mask, batch.findings)
+            parts["finding_loss"] = self.options.finding_loss * found
             parts["loss"] = loss + parts["finding_loss"]
         return parts
 
@@ -115,7 +117,7 @@ class WordGenerator(Generator):
     def features(self, batch: Batch) -> Tensor:
         """Pooled encoder features (B, D), averaged over the views that are present."""
         pooled = self.encoder(batch.images[batch.view_mask]).pooled
-        return _spread(pooled, batch.view_mask).sum(dim=1) / batch.view_mask.sum(dim=1, keepdim=True)
+        return mean_of_views(spread(pooled, batch.view_mask), batch.view_mask)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the image encoder."""
@@ -134,19 +136,6 @@ class WordGenerator(Generator):
         """Read tokenizer.json; published encoder weights are not looked for, saved ones will replace them."""
         encoder = build_encoder(options.encoder.untrained())
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
-
-    def _finding_loss(self, features: Tensor, batch: Batch) -> Tensor:
-        """Binary cross-entropy of every kind and side, from the mean and maximum of a study's patches."""
-        known = [row for row, findings in enumerate(batch.findings) if findings is not None]
-        absent = ~batch.view_mask.repeat_interleave(features.shape[1] // batch.view_mask.shape[1], dim=1)
-        absent = absent.unsqueeze(2)
-        mean = features.masked_fill(absent, 0).sum(dim=1) / (~absent).sum(dim=1)
-        highest = features.masked_fill(absent, float("-inf")).amax(dim=1)
-        logits = self.finding_head(torch.cat([mean, highest], dim=1))[known]
-        truth = [[pair in (batch.findings[row] or ()) for pair in SIDED_KINDS] for row in known]
-        present = torch.tensor(truth, device=logits.device).to(logits)
-        summed = functional.binary_cross_entropy_with_logits(logits, present.view_as(logits), reduction="sum")
-        return summed / max(logits.numel(), 1)
 
     def _padded(
         self, batch: Batch, texts: Sequence[str], max_length: int | None = None
@@ -176,7 +165,7 @@ class WordGenerator(Generator):
     def _features(self, batch: Batch) -> tuple[Tensor, tuple[int, int]]:
         """Patch features of all views (B, V*N, F), zero where a view is absent, and the grid of one view."""
         tokens = self.encoder(batch.images[batch.view_mask])
-        return _spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
+        return spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
 
     def _context(
         self, features: Tensor, grid: tuple[int, int], view_mask: Tensor
@@ -189,10 +178,3 @@ class WordGenerator(Generator):
         if not view_mask.all():
             mask = view_mask.repeat_interleave(grid[0] * grid[1], dim=1)[:, None, None, :]
         return self.network.encode(features, mask, positions), mask
-
-
-def _spread(present: Tensor, view_mask: Tensor) -> Tensor:
-    """Rows of the present views (P, ...) at their places in (B, V, ...); zero where a view is absent."""
-    places = present.new_zeros(*view_mask.shape, *present.shape[1:])
-    places[view_mask] = present
-    return places
