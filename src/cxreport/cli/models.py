@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ import typer
 from cxreport import DISCLAIMER
 from cxreport.cli.common import AsJson, app
 from cxreport.terminal import bars, drafts_tree, print_drafts, print_json, print_scores, tell_exclusions
+
+
+class EvidenceName(StrEnum):
+    """What :data:`cxreport.generators.evidence.EvidenceKind` names."""
+
+    scores = "scores"
+    attention = "attention"
+    gradient = "gradient"
 
 
 @app.command()
@@ -68,6 +77,10 @@ def generate(
     fast: Annotated[
         bool, typer.Option("--fast", help="On a CPU: measure faster forms of the encoder and use the best.")
     ] = False,
+    evidence: Annotated[
+        EvidenceName | None,
+        typer.Option(help="What each sentence rests on: its probability alone, or with maps over the image."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft reports for a split of a prepared dataset, or for image files."""
@@ -95,7 +108,13 @@ def generate(
 
         with bars() as bar:
             summary = draft_split(
-                generator, recipe, PreparedDataset.open(prepared[0]), split, out, progress=bar
+                generator,
+                recipe,
+                PreparedDataset.open(prepared[0]),
+                split,
+                out,
+                evidence=evidence.value if evidence else None,
+                progress=bar,
             )
         for note in summary.notes:
             typer.echo(note, err=True)
@@ -104,7 +123,9 @@ def generate(
         print_json(facts) if as_json else typer.echo(f"{out}: {summary.studies} drafts. {DISCLAIMER}")
         return
     with bars() as bar:
-        drafts = draft_files(generator, recipe, inputs, progress=bar)
+        drafts = draft_files(
+            generator, recipe, inputs, evidence=evidence.value if evidence else None, progress=bar
+        )
     if out is not None:
         write_predictions(drafts.records, out)
     tell_exclusions(drafts.exclusions)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from cxreport.data.batch import chosen_views
 from cxreport.data.sentences import sentence_spans
 from cxreport.encoders import Encoder, Tokens
 from cxreport.errors import UserError
-from cxreport.study import Draft, ImageMap, SentenceEvidence
+from cxreport.options import DataOptions
+from cxreport.study import Draft, ImageMap, SentenceEvidence, Study
 
 if TYPE_CHECKING:
     from cxreport.data.batch import Batch
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 EvidenceKind = Literal["scores", "attention", "gradient"]
 """``scores`` are log-probabilities and bank entries alone; the others add maps over the views."""
+
+FINEST = 24
+"""Most cells a side of a map; a finer grid of patches is averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,33 @@ def evidence_of(
     ]
 
 
+def evidence_tree(draft: Draft, study: Study, options: DataOptions) -> list[dict[str, Any]]:
+    """The sentences of `draft` as ``predictions.jsonl`` keeps them: plain values, rounded."""
+    views = chosen_views(study, options) if any(one.maps for one in draft.sentences) else []
+    return [
+        {
+            "sentence": draft.text[one.start : one.end],
+            "start": one.start,
+            "end": one.end,
+            "mean_logprob": round(one.mean_logprob, 4),
+            "maps": [
+                {
+                    "view": seen.view,
+                    "projection": views[seen.view].projection,
+                    "grid": list(seen.grid),
+                    "values": [round(value, 2) for value in seen.values],
+                }
+                for seen in one.maps
+            ],
+            "bank": [
+                {"entry": entry.entry, "study": entry.study, "score": round(entry.score, 4)}
+                for entry in one.bank
+            ],
+        }
+        for one in draft.sentences
+    ]
+
+
 def gradient_maps(
     generator: Generator, batch: Batch, texts: Sequence[str]
 ) -> list[list[tuple[ImageMap, ...]]]:
@@ -147,7 +180,13 @@ def _attention_maps(
 
 
 def _image_maps(views: Sequence[Tensor]) -> tuple[ImageMap, ...]:
-    """Maps (h, w) of the present views on one scale from 0 to 1."""
+    """Maps (h, w) of the present views on one scale from 0 to 1, of at most :data:`FINEST` cells a side."""
+    views = [
+        functional.adaptive_avg_pool2d(view[None], (min(view.shape[0], FINEST), min(view.shape[1], FINEST)))[
+            0
+        ]
+        for view in views
+    ]
     highest = max((float(view.max()) for view in views), default=0.0)
     scale = 1 / highest if highest > 0 else 0.0
     return tuple(
