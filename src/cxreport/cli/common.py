@@ -62,8 +62,10 @@ phantom_app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Prepared datasets.")
 import_app = typer.Typer(no_args_is_help=True, help="Prepare a dataset from real images and reports.")
 contour_app = typer.Typer(no_args_is_help=True, help="Where the chest lies in an image.")
+lm_app = typer.Typer(no_args_is_help=True, help="Language models for generators.")
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(contour_app, name="contour")
+app.add_typer(lm_app, name="lm")
 app.add_typer(data_app, name="data")
 data_app.add_typer(import_app, name="import")
 
