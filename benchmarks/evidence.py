@@ -20,7 +20,9 @@ SEED = 9223
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("predictions", type=Path)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--json", type=Path, help="write the numbers here")

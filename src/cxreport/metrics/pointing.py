@@ -19,9 +19,7 @@ from cxreport.study import Box, Finding, Projection, sided_kinds
 NAMES = ("pointing_hits", "pointing_chance", "pointing_others")
 
 
-def pointing(
-records: Sequence[Mapping[str, Any]], findings: Sequence[Sequence[Finding]]
-) -> Tally:
+def pointing(records: Sequence[Mapping[str, Any]], findings: Sequence[Sequence[Finding]]) -> Tally:
     """Hits over N studies; `records` are lines of a predictions file with maps, `findings` their truth.
 
     A sentence counts when the phantoms' grammar reads a true (kind, side) in it that has a box in a view with a map.
@@ -46,8 +44,7 @@ def inside(grid: tuple[int, int], boxes: Sequence[Box]) -> np.ndarray:
     return found
 
 
-def _study(
-sentences: Sequence[Mapping[str, Any]], truth: Sequence[Finding]) -> list[float]:
+def _study(sentences: Sequence[Mapping[str, Any]], truth: Sequence[Finding]) -> list[float]:
     """Hits, summed chance and summed share of other sentences that hit; sentences that have each."""
     sums = [0.0] * 5
     said = [parse(sentence["sentence"]) for sentence in sentences]
