@@ -23,6 +23,7 @@ ITEMS = {
     "mae_hd": "mae_hd.safetensors",
     "qformer": "qformer.safetensors",
     "hopfield": "hopfield.safetensors",
+    "prefix_lm_batch": "prefix_lm_batch.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,12 +82,15 @@ def search(
     processors = LogitsProcessorList()
     if decoding.method == "sample":
         processors.append(DrawnTokens(decoding, study_ids))
-    written = model.network.generate(
-        inputs_embeds=prefix.embeddings,
-        attention_mask=prefix.mask.long(),
-        generation_config=config,
-        logits_processor=processors,
-    )
+    with warnings.catch_warnings():
+        # the penalty of repeated tokens does not count the prompt, as published
+        warnings.filterwarnings("ignore", "Passing `repetition_penalty` with `inputs_embeds`", UserWarning)
+        written = model.network.generate(
+            inputs_embeds=prefix.embeddings,
+            attention_mask=prefix.mask.long(),
+            generation_config=config,
+            logits_processor=processors,
+        )
     return [_until_end(row, model.eos) for row in written.tolist()]
 
 
