@@ -5,6 +5,7 @@ sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of 
 """
 
 from cxreport.cli import (
+    banks,
     contours,
     convert,
     data,
@@ -21,6 +22,7 @@ from cxreport.cli.common import app
 
 __all__ = [
     "app",
+    "banks",
     "contours",
     "convert",
     "data",

@@ -25,6 +25,7 @@ from cxreport.generators.base import Generator
 from cxreport.generators.baselines import most_frequent, nearest_neighbour, other_studies, random_train
 from cxreport.generators.evidence import EvidenceKind, evidence_tree
 from cxreport.generators.prediction_file import Record, UnfinishedFile, write_predictions
+from cxreport.memories.leaks import refuse_leaks
 from cxreport.options import DataOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Draft, Study, sided_kinds
@@ -90,12 +91,13 @@ def draft_split(
     and what the model wrote for another study of the split; with `evidence` what each sentence of a draft
     rests on, which takes time and room. The file appears when it is complete; until
     then finished drafts stand in ``<out>.part``, and the same call goes on from there after an
-    interruption. Raises UserError for an absent split, an unwritable `out`, or a model whose
-    probabilities are not numbers.
+    interruption. Raises UserError for an absent split, an unwritable `out`, a memory bank that holds val or
+    test studies of `dataset`, or a model whose probabilities are not numbers.
     """
     dataset.need_images()
     studies = dataset.split(split)
     progress = progress or _no_progress
+    refuse_leaks(generator.banks(), dataset, progress)
     unfinished = UnfinishedFile(out, _fingerprint(generator, recipe, dataset, split, evidence))
     records = unfinished.resume(studies.study_ids)
     resumed = len(records)
@@ -109,6 +111,10 @@ def draft_split(
         records += new
         progress("drafts", len(records), len(studies))
     notes = list(unfinished.notes)
+    if cut := sum(not record["finished"] for record in records):
+        notes.append(
+            f"{cut} of {len(records)} drafts were cut at decoding.max_length ({recipe.decoding.max_length})."
+        )
     texts: dict[str, list[str]] = {}
     if controls:
         texts, control_notes = _controls(generator, recipe, dataset, split, records, progress)
@@ -194,6 +200,7 @@ def _record(study: Study, draft: Draft, options: DataOptions) -> Record:
         "protocol": protocol_id(options),
         "seconds": round(draft.seconds, 6),
         "mean_logprob": draft.mean_logprob,
+        "finished": draft.finished,
         "evidence": evidence_tree(draft, study, options),
         "truth": _known_findings(study),
         "language": study.metadata.get("language"),
@@ -310,8 +317,9 @@ def _readable(
 def _fingerprint(
     generator: Generator, recipe: Recipe, dataset: PreparedDataset, split: str, evidence: EvidenceKind | None
 ) -> str:
-    """SHA-256 over everything that decides what the lines are: weights, recipe, dataset, split, evidence."""
-    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split, evidence]).encode())
+    """SHA-256 over all that decides what the lines are: weights, banks, recipe, dataset, split, evidence."""
+    banks = [bank.sha256 for bank in generator.banks()]
+    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split, evidence, banks]).encode())
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
