@@ -145,7 +145,7 @@ class Draft:
 
     ``token_logprobs`` has one natural-log probability per written token, the end token included, and
     ``token_ends`` how many characters of the text stand once that token is written. ``sentences`` are filled
-    only where evidence was asked for.
+    only where evidence was asked for. ``finished`` is False where ``decoding.max_length`` cut the text.
     """
 
     text: str
@@ -153,6 +153,7 @@ class Draft:
     seconds: float = 0.0
     token_ends: tuple[int, ...] = ()
     sentences: tuple[SentenceEvidence, ...] = ()
+    finished: bool = True
 
     @property
     def mean_logprob(self) -> float:

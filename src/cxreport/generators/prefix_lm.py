@@ -303,10 +303,11 @@ class PrefixLM(Generator):
         return logits.gather(2, ids.unsqueeze(2)).squeeze(2) - logits.logsumexp(dim=2)
 
     def _draft(self, ids: list[int], logprobs: tuple[float, ...], seconds: float) -> Draft:
-        text = self.language_model.text(ids)
+        text, whole = self.language_model.text(ids), ids[-1] == self.language_model.eos
         if self.options.published:
+            whole = whole or END in text
             text = text.split(END)[0].strip()
-        return Draft(text, logprobs, seconds, self._token_ends(ids, text))
+        return Draft(text, logprobs, seconds, self._token_ends(ids, text), finished=whole)
 
     def _token_ends(self, ids: list[int], text: str) -> tuple[int, ...]:
         """How many characters of `text` stand once each of `ids` is written."""

@@ -151,7 +151,8 @@ class WordGenerator(Generator):
 
     def _draft(self, written: Hypothesis, seconds: float) -> Draft:
         text = self.tokenizer.decode(written.ids)
-        return Draft(text, written.logprobs, seconds, word_ends(text)[: len(written.logprobs)])
+        ends = word_ends(text)[: len(written.logprobs)]
+        return Draft(text, written.logprobs, seconds, ends, finished=written.ids[-1:] == (END,))
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         context, mask = self._context(*self._features(batch), batch.view_mask)
