@@ -81,6 +81,10 @@ def generate(
         EvidenceName | None,
         typer.Option(help="What each sentence rests on: its probability alone, or with maps over the image."),
     ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(help="Where the model's language model lies, if no longer where it was trained."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft reports for a split of a prepared dataset, or for image files."""
@@ -96,7 +100,7 @@ def generate(
     from cxreport.generators.drafting import draft_files, draft_split
     from cxreport.generators.prediction_file import write_predictions
 
-    generator, recipe = load_model(model / "model" if (model / "model").is_dir() else model)
+    generator, recipe = load_model(model / "model" if (model / "model").is_dir() else model, language_model)
     if torch.cuda.is_available():
         generator.to("cuda")
     elif fast:

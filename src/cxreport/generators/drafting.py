@@ -111,7 +111,7 @@ def draft_split(
         records += new
         progress("drafts", len(records), len(studies))
     notes = list(unfinished.notes)
-    if cut := sum(not record["finished"] for record in records):
+    if cut := sum(not record.get("finished", True) for record in records):
         notes.append(
             f"{cut} of {len(records)} drafts were cut at decoding.max_length ({recipe.decoding.max_length})."
         )
