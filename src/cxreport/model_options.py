@@ -153,5 +153,52 @@ class R2GenGPTOptions(PrefixOptions):
     as published. Its dropout must be 0: the weights are updated, not what enters them."""
 
 
-ModelOptions = Annotated[R2GenOptions | R2GenCMNOptions | R2GenGPTOptions, Field(discriminator="generator")]
+class R2GenCSROptions(PrefixOptions):
+    """R2GenCSR (Wang et al., JBHI 2026)."""
+
+    generator: Literal["r2gencsr"] = "r2gencsr"
+    context: Literal["nearest", "label", "keyword", "fixed", "random", "none"] = "nearest"
+    """Which train studies stand before the image, as many with disease (positive) as normal (negative).
+
+    ``nearest``: those most like the study, of each side, found anew for every study and never its patient's.
+    The others draw ``context_pool`` studies of each side by ``context_seed``, once, and every study gets the
+    first ``context_pairs`` of them; but for ``fixed``, every batch in training gets other ones of the pool.
+    The sides are told apart by the label No Finding (``nearest``, ``label``), by whether a report has the
+    ``context_keyword`` (``keyword``, and ``fixed`` as published), or not at all (``random``, a control).
+    ``none`` has no context."""
+    context_pairs: int = Field(3, ge=1, le=64)
+    """Positive, and as many negative, studies of a context."""
+    context_pool: int = Field(30, ge=1, le=1024)
+    """Studies of each side that are drawn; their images are kept in the model."""
+    context_keyword: str = Field("note", min_length=1)
+    """A report that contains it, also inside a word, is of the side ``keyword_marks``."""
+    keyword_marks: Literal["positive", "negative"] = "positive"
+    """As published ``positive`` for ``note``, and ``negative`` for the Chinese ``未见`` (not seen)."""
+    context_seed: int = Field(42, ge=0, lt=2**31)
+    residual: Literal["after", "before", "published", "none"] = "after"
+    """What of a context the language model reads: the study's global vector less the context's, ``after`` or
+    ``before`` the projection; ``published``, where the embeddings of the words around a context are
+    subtracted, too; or the context's vector itself (``none``)."""
+
+    @model_validator(mode="after")
+    def _pool_has_the_pairs(self) -> Self:
+        if self.context_pool < self.context_pairs:
+            raise ValueError(
+                f"context_pairs ({self.context_pairs}) must be at most context_pool ({self.context_pool})"
+            )
+        return self
+
+
+class MambaXrayOptions(PrefixOptions):
+    """MambaXray-VL, stage 3 (Wang et al., CVPR 2025)."""
+
+    generator: Literal["mambaxray"] = "mambaxray"
+    encoder: EncoderOptions = EncoderOptions(name="vision_mamba_base")
+    """A Vision Mamba with four scans; ``init`` names the weights of stage 1 or 2."""
+
+
+ModelOptions = Annotated[
+    R2GenOptions | R2GenCMNOptions | R2GenGPTOptions | R2GenCSROptions | MambaXrayOptions,
+    Field(discriminator="generator"),
+]
 """The options of every generator, told apart by ``generator``."""
