@@ -14,7 +14,9 @@ from cxreport.recipe import Recipe
 GENERATORS = sorted(
     options.model_fields["generator"].default for options in get_args(get_args(ModelOptions)[0])
 )
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = sorted([*SHIPPED.glob("*.yaml"), *SHIPPED.glob("mambaxray/stage3*.yaml")])
+NAMES = [path.relative_to(SHIPPED).with_suffix("").as_posix() for path in RECIPES]
 
 
 def parse(**sections: Any) -> Recipe:
@@ -28,9 +30,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_every_recipe_of_the_project_loads_and_bears_its_file_name(path: Path) -> None:
-    assert Recipe.load(path).name == path.stem
+@pytest.mark.parametrize(("path", "name"), list(zip(RECIPES, NAMES, strict=True)), ids=NAMES)
+def test_every_recipe_of_the_project_loads_by_name_and_bears_it(path: Path, name: str) -> None:
+    assert Recipe.load(name) == Recipe.load(path)
+    assert Recipe.load(path).name == name.replace("/", "-")
 
 
 def test_there_are_recipes() -> None:
@@ -189,6 +192,11 @@ def test_a_bare_name_is_a_recipe_of_the_package(tmp_path: Path, monkeypatch: pyt
         Recipe.load("dmeo")
     with pytest.raises(UserError, match=r"those are .*demo.*\.$"):
         Recipe.load("unheard")
+    with pytest.raises(UserError, match=r"did you mean mambaxray/stage3\?$"):
+        Recipe.load("mambaxray/stag3")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "recipe").write_text("name: mine\nmodel: {generator: r2gen}\n")
+    assert Recipe.load("own/recipe").name == "mine"
 
 
 def test_a_dumped_recipe_is_complete_and_loads_again(tmp_path: Path) -> None:
