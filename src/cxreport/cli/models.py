@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cxreport import DISCLAIMER
-from cxreport.cli.common import AsJson, app
+from cxreport.cli.common import AsJson, app, model_inside
 from cxreport.terminal import bars, drafts_tree, print_drafts, print_json, print_scores, tell_exclusions
 
 
@@ -41,6 +41,12 @@ def train(
     ],
     data: Annotated[Path, typer.Option(help="Prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Run folder to write; absent or empty, unless with --resume.")],
+    init: Annotated[
+        Path | None, typer.Option(help="Start from the encoder of this pre-training run or encoder folder.")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="Folder of the language model, for recipes that have one.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: training.epochs=3 (again for more).")
     ] = None,
@@ -55,7 +61,9 @@ def train(
     """Train a recipe on a prepared dataset; Ctrl-C leaves a run that loads and resumes."""
     from cxreport.recipe import Recipe
 
-    chosen = Recipe.load(recipe, changes or [])
+    given = [f"model.encoder.init={model_inside(init)}"] if init else []
+    given += [f"model.language_model.path={language_model}"] if language_model else []
+    chosen = Recipe.load(recipe, given + (changes or []))
 
     from cxreport.data.store import PreparedDataset
     from cxreport.training import fit
@@ -100,7 +108,7 @@ def generate(
     from cxreport.generators.drafting import draft_files, draft_split
     from cxreport.generators.prediction_file import write_predictions
 
-    generator, recipe = load_model(model / "model" if (model / "model").is_dir() else model, language_model)
+    generator, recipe = load_model(model_inside(model), language_model)
     if torch.cuda.is_available():
         generator.to("cuda")
     elif fast:
