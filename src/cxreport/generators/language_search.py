@@ -66,7 +66,7 @@ def search(
     model: LanguageModel, prefix: Prefix, decoding: DecodingOptions, study_ids: Sequence[str]
 ) -> list[list[int]]:
     """The ids written for each of B studies, the end included unless ``max_length`` came first."""
-    from transformers import GenerationConfig, LogitsProcessorList
+    from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
     config = GenerationConfig(
         max_new_tokens=decoding.max_length,
@@ -74,17 +74,19 @@ def search(
         num_beams=decoding.beam_size if decoding.method == "beam" else 1,
         do_sample=False,
         length_penalty=decoding.length_penalty,
-        repetition_penalty=decoding.repetition_penalty,
         no_repeat_ngram_size=decoding.no_repeat_ngram,
         eos_token_id=model.eos,
         pad_token_id=model.pad,
     )
     processors = LogitsProcessorList()
+    if decoding.repetition_penalty != 1:
+        # not by the configuration: transformers 5 then leaves out as many written ids as a prompt has padding
+        processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
     if decoding.method == "sample":
         processors.append(DrawnTokens(decoding, study_ids))
     with warnings.catch_warnings():
-        # the penalty of repeated tokens does not count the prompt, as published
-        warnings.filterwarnings("ignore", "Passing `repetition_penalty` with `inputs_embeds`", UserWarning)
+        # that only written ids count, which the prompt's embeddings have none of
+        warnings.filterwarnings("ignore", "Passing `no_repeat_ngram_size` with `inputs_embeds`", UserWarning)
         written = model.network.generate(
             inputs_embeds=prefix.embeddings,
             attention_mask=prefix.mask.long(),
