@@ -18,9 +18,13 @@ from cxreport.errors import UserError
 from cxreport.memories.bank import Bank
 from cxreport.study import Study, View
 
-SAME_PICTURE = 8
-"""Hashes that differ in so few of 255 bits are of one picture. Of pictures made or taken on their own, two
-phantoms differ in at least 16 bits (640,000 pairs) and two X-rays in at least 64 (250,000 pairs)."""
+SAME_PICTURE = 32
+"""Hashes that differ in at most so many of 255 bits are of one picture. X-rays of two patients differ in at
+least 64 (100,000 pairs of NIH ChestX-ray14 and covid-chestxray-dataset); one saved anew with 3/4 of the side
+as JPEG of quality 40 in at most 15 (120 images), but one with another window in up to 71."""
+SAME_PHANTOM = 8
+"""The same between phantoms, which share one anatomy: two drawn on their own differ in at least 16 (1,280,000
+pairs), and one saved anew in at most 5 with half the side, in 10 as above."""
 POOL_FROM = 500
 """Fewer images are hashed faster than processes start."""
 _SHOWN = 3
@@ -33,8 +37,8 @@ def refuse_leaks(banks: Sequence[Bank], dataset: PreparedDataset, progress: Prog
 
     Compared are study ids, patient ids and long, rare texts. A bank of this very dataset must also hold
     exactly what the train split says: every entry a study of it, with its patient and its text. A bank of
-    another dataset is also compared by its pictures, for there ids may differ (``pictures`` of its entries,
-    :data:`SAME_PICTURE`); entries without pictures are not.
+    another dataset is also compared by the ``pictures`` of its entries, for ids may differ there
+    (:data:`SAME_PICTURE`); entries without pictures are not.
     """
     held_out = [split for split in ("val", "test") if split in dataset.splits]
     for bank in banks:
@@ -120,12 +124,14 @@ def _by_pictures(
     if not pictures or dataset.info["options"].get("text_only"):
         return
     own = _packed(digits for _, digits in pictures)
+    sources = {bank.origin.dataset.get("source"), dataset.info["source"]}
+    most = SAME_PHANTOM if sources == {"phantom"} else SAME_PICTURE
     for split in held_out:
         studies = dataset.split(split)
         theirs = picture_hashes(studies, len(studies), progress)
         where = [study for study, hashes in zip(studies.study_ids, theirs, strict=True) for _ in hashes]
         packed = _packed(digits for hashes in theirs for digits in hashes)
-        for i, j in candidates(own, packed, SAME_PICTURE):
+        for i, j in candidates(own, packed, most):
             yield f"study {pictures[i][0]} shows the same picture as {where[j]} of the {split} split"
 
 
