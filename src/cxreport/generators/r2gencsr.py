@@ -113,7 +113,7 @@ class R2GenCSR(PrefixLM):
         """The context samples of every study, nearest first."""
         if self.contexts is None:
             return super().bank_entries(batch)
-        query = self.features(batch)
+        query = self.features(batch).detach()
         places = self._chosen(batch, query)
         vectors = torch.cat(list(self._vectors(places, query).values()), dim=1)
         cosines = functional.cosine_similarity(query.unsqueeze(1), vectors, dim=2).cpu().numpy()
