@@ -169,14 +169,17 @@ def gradient_maps(
 
 def _attention_maps(
     generator: Generator, batch: Batch, texts: Sequence[str]
-) -> Iterator[list[tuple[ImageMap, ...]]]:
+) -> list[list[tuple[ImageMap, ...]]]:
+    maps = []
     for text, attended, present in zip(
         texts, generator.attention(batch, texts), batch.view_mask, strict=True
     ):
         sentences = sentence_tokens(text, attended.ends)
-        # per view: views of a batch are in order and the absent ones last
-        views = int(present.sum())
-        yield [_image_maps(list(attended.weights[tokens, :views].mean(dim=0))) for _, tokens in sentences]
+        views = int(present.sum())  # absent views stand last
+        maps.append(
+            [_image_maps(list(attended.weights[tokens, :views].mean(dim=0))) for _, tokens in sentences]
+        )
+    return maps
 
 
 def _image_maps(views: Sequence[Tensor]) -> tuple[ImageMap, ...]:
