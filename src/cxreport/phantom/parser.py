@@ -16,6 +16,9 @@ from cxreport.phantom.kinds import KINDS
 from cxreport.phantom.parser_zh import Reading, read_chinese_sentence
 from cxreport.study import Finding, Side
 
+LANGUAGES = ("grammar", "grammar-zh")
+"""Languages of phantoms, as studies' metadata name them, whose texts are read exactly."""
+
 _MENTIONS: dict[str, re.Pattern[str]] = {
     kind: re.compile(rf"\b(?:{pattern})\b")
     for kind, pattern in {
