@@ -25,10 +25,19 @@ def convert(
         Path | None, typer.Option(help="r2gen, r2gencmn: JSON of the training, for the words.")
     ] = None,
     threshold: Annotated[int, typer.Option(min=1, help="How often a word was seen there at least.")] = 3,
+    language_model: Annotated[
+        str | None, typer.Option(help="mambaxray, r2gengpt: folder of the language model of the training.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="mambaxray, r2gengpt: recipe of the training, for prompt and decoding.")
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="r2gengpt: folder of the encoder, where FILE does not hold it whole.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
-    from cxreport.checkpoints.kinds import GENERATOR_KINDS
+    from cxreport.checkpoints.kinds import GENERATOR_KINDS, PREFIX_KINDS
 
     generator = kind in GENERATOR_KINDS
     if annotation is None and generator:
@@ -42,7 +51,14 @@ def convert(
         facts = {"file": str(out), "tensors": count}
         print_json(facts) if as_json else typer.echo(f"{out}: {count} tensors under their published names.")
         return
-    if annotation is not None and generator:
+    if kind in PREFIX_KINDS:
+        from cxreport.checkpoints.convert_prefix import convert_prefix
+        from cxreport.recipe import Recipe
+
+        named = [f"model.language_model.path={language_model}"] if language_model else []
+        chosen = Recipe.load(recipe or PREFIX_KINDS[kind].recipe, named)
+        done = convert_prefix(source, kind, out, chosen, encoder)
+    elif annotation is not None and generator:
         from cxreport.checkpoints.convert_r2gen import convert_r2gen
 
         done = convert_r2gen(source, annotation, out, heads or 8, threshold, kind)
@@ -55,7 +71,7 @@ def convert(
         return
     for line in done.account.lines():
         typer.echo(line)
-    if generator:
+    if generator or kind in PREFIX_KINDS:
         typer.echo(f"{out}: a model folder, for cxreport generate.")
         return
     options = {"name": done.options.name} | shape | {"init": str(out)}
