@@ -19,7 +19,6 @@ from cxreport.encoders import build_encoder, entry_of
 from cxreport.errors import UserError
 from cxreport.objectives import build_objective
 from cxreport.objectives.folder import load_objective, save_objective
-from cxreport.objectives.pictures import write_reconstructions
 from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
 from cxreport.study import Study
@@ -29,9 +28,8 @@ from cxreport.training.run import run
 from cxreport.training.subject import Built, Subject
 from cxreport.training.task import seed_everything
 
-RECONSTRUCTIONS = "reconstructions.png"
 SHOWN = 6
-"""Images of the validation split in the picture."""
+"""Images of the validation split in the pictures."""
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
                 studies.val[: min(SHOWN, len(studies.val))], recipe.data, augment=False, seed=recipe.seed
             )
             batch = collate([images[place] for place in range(len(images))])
-            write_reconstructions(load_objective(out / "model"), batch, out / RECONSTRUCTIONS)
+            load_objective(out / "model").show(batch, out)
 
         return Built(
             objective,
