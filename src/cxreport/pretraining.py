@@ -51,7 +51,58 @@ class AutoregressiveOptions(RecipeOptions):
     more."""
 
 
-ObjectiveOptions = Annotated[MaskedOptions | AutoregressiveOptions, Field(discriminator="name")]
+class DiseaseQueryOptions(RecipeOptions):
+    """Sizes of the disease queries; the defaults are AM-MRG's, BERT-base's."""
+
+    width: int = Field(768, ge=8)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    feed_forward: int = Field(3072, ge=8)
+    image_width: int | None = Field(None, ge=8)
+    """Width that the image's tokens are projected to first; None reads them as they are."""
+    cross_attention_every: int = Field(2, ge=1)
+    """Layers 0, 2, 4, ... read the image."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    answer: Literal["own", "mean"] = "own"
+    """``own``: every query answers for its label; ``mean``: every head reads the mean of all queries, as in
+    AM-MRG's code."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class DiseaseOptions(RecipeOptions):
+    """Options of the classifier of diseases."""
+
+    name: Literal["disease"] = "disease"
+    targets: Literal["labels", "findings"] = "labels"
+    """``labels``: the CheXpert labels; ``findings``: kind and side of what a phantom has."""
+    labels: tuple[str, ...] = ()
+    """Learn these only, such as ``No Finding`` or ``left pleural_effusion``; empty for all."""
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
+    """What an uncertain label (-1) counts as; ``ignore``: not at all."""
+    missing: Literal["ignore", "zeros"] = "zeros"
+    """What a label counts as that a labelled study does not have: CheXpert leaves out what a report does not
+    mention, which is absent; where a dataset knows a part of the 14 only, ``ignore``."""
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    """Label smoothing; published 0.1."""
+    balance: Literal["none", "inverse", "exponential"] = "none"
+    """Weight of a present label: as much as all absent ones (``inverse``), or exp(1 - r) against exp(r) at a
+    share r of positives (``exponential``, HD-MAE's). Weights shift probabilities."""
+    largest_weight: float = Field(10.0, ge=1)
+    """Limit of ``inverse``."""
+    head: Literal["linear", "mlp"] = "linear"
+    """``mlp``: three hidden layers a label, as published."""
+    queries: DiseaseQueryOptions | None = None
+    """Read the patches with one query a label; None reads their mean."""
+
+
+ObjectiveOptions = Annotated[
+    MaskedOptions | AutoregressiveOptions | DiseaseOptions, Field(discriminator="name")
+]
 """The options of every objective, told apart by ``name``."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,21 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from cxreport.data.batch import Batch
     from cxreport.encoders import Encoder
+    from cxreport.study import SidedKind
+
+
+@dataclass(frozen=True, slots=True)
+class TrainFacts:
+    """What is known of every study of the train split, but for its images.
+
+    ``source`` names the data in errors; ``labels`` and ``findings`` are those of a batch; ``reports`` are the
+    cleaned target texts where the objective reads reports.
+    """
+
+    source: str
+    labels: Sequence[dict[str, int]] = ()
+    findings: Sequence[frozenset[SidedKind] | None] = ()
+    reports: Sequence[str] = ()
 
 
 class Objective(nn.Module, ABC):
@@ -23,12 +39,10 @@ class Objective(nn.Module, ABC):
 
     encoder: Encoder
 
-    def prepare(self, labels: Sequence[dict[str, int]], reports: Sequence[str]) -> None:
+    def prepare(self, train: TrainFacts) -> None:
         """Learn from the train split what has to be known before training; may make parameters.
 
-        `labels` are those of every train study, `reports` the cleaned target texts where the objective reads
-        reports. Tokenizers and counts of labels come from here. Raises UserError where the split lacks what
-        is needed.
+        Tokenizers and counts of labels come from here. Raises UserError where the split lacks what is needed.
         """
 
     @abstractmethod

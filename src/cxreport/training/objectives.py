@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, overload
 
 from cxreport.data.batch import StudyImages, collate
-from cxreport.data.store import PreparedDataset
+from cxreport.data.store import PreparedDataset, Studies
 from cxreport.data.subsets import train_part
 from cxreport.encoders import build_encoder, entry_of
 from cxreport.errors import UserError
 from cxreport.objectives import build_objective
+from cxreport.objectives.base import TrainFacts
 from cxreport.objectives.folder import load_objective, save_objective
 from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
-from cxreport.study import Study
+from cxreport.study import SidedKind, Study
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
 from cxreport.training.run import run
@@ -59,9 +60,19 @@ class Weighted:
 class Joined(Sequence[Study]):
     """Studies of several datasets one after another; their ids get the dataset's number, so none is twice."""
 
-    def __init__(self, parts: Sequence[Sequence[Study]]) -> None:
+    def __init__(self, parts: Sequence[Studies]) -> None:
         self._parts = parts
         self._ends = list(accumulate(map(len, parts)))
+
+    @property
+    def labels(self) -> list[dict[str, int]]:
+        """All labels, without reading an image."""
+        return [labels for part in self._parts for labels in part.labels]
+
+    @property
+    def sided_kinds(self) -> list[frozenset[SidedKind] | None]:
+        """What every study has, without reading an image."""
+        return [kinds for part in self._parts for kinds in part.sided_kinds]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -103,6 +114,7 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
         seed_everything(recipe.seed)
         options = encoder_options(recipe)
         objective = build_objective(build_encoder(options), recipe.objective)
+        objective.prepare(TrainFacts(names, studies.labels, studies.findings, studies.reports))
 
         def save(folder: Path, provenance: dict[str, Any]) -> None:
             save_objective(folder, objective, options, recipe, provenance)
@@ -157,7 +169,15 @@ def _studies(recipe: PretrainRecipe, data: Sequence[Weighted]) -> RunStudies:
         )
     checked = Joined(val)
     counts = {"train": len(joined), "val": len(checked)}
-    return RunStudies(joined, checked, [], counts, tuple(parts) if weighted else ())
+    return RunStudies(
+        joined,
+        checked,
+        [],
+        counts,
+        tuple(parts) if weighted else (),
+        labels=joined.labels,
+        findings=joined.sided_kinds,
+    )
 
 
 def _facts(data: Sequence[Weighted]) -> dict[str, Any]:
