@@ -6,9 +6,9 @@ Read, changed and refused as :mod:`cxreport.recipe` does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cxreport.options import DataOptions, EncoderOptions, RecipeOptions, TrainingOptions
 from cxreport.recipe import SHIPPED, RecipeFile
@@ -49,6 +49,28 @@ class AutoregressiveOptions(RecipeOptions):
     taps: tuple[int, ...] = ()
     """Layers, counted from 1, that the decoder's blocks read; by default half the depth and three even steps
     more."""
+
+
+class LanguageOptions(RecipeOptions):
+    """Options of the language model, in Llama's layout; the defaults have 8.7 million parameters."""
+
+    name: Literal["language"] = "language"
+    vocabulary: int = Field(2048, ge=320, le=65536)
+    """Most entries of the tokenizer; 256 are bytes and three the special tokens."""
+    width: int = Field(320, ge=8)
+    layers: int = Field(6, ge=1)
+    heads: int = Field(5, ge=1)
+    feed_forward: int = Field(864, ge=8)
+    max_length: int = Field(512, ge=16)
+    """Positions, prompt and end included; longer reports are learnt in part (counted)."""
+    prompted: float = Field(0.5, ge=0, le=1)
+    """Share of the training reports that follow an instruction of a published system."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError("width must be a multiple of twice heads, for rotary positions")
+        return self
 
 
 class DiseaseQueryOptions(RecipeOptions):
@@ -101,13 +123,19 @@ class DiseaseOptions(RecipeOptions):
 
 
 ObjectiveOptions = Annotated[
-    MaskedOptions | AutoregressiveOptions | DiseaseOptions, Field(discriminator="name")
+    MaskedOptions | AutoregressiveOptions | LanguageOptions | DiseaseOptions, Field(discriminator="name")
 ]
 """The options of every objective, told apart by ``name``."""
 
 
+def objective_names() -> tuple[str, ...]:
+    """The names of all objectives."""
+    union, _ = get_args(ObjectiveOptions)
+    return tuple(options.model_fields["name"].default for options in get_args(union))
+
+
 class PretrainDataOptions(DataOptions):
-    """Which images are learnt from; the options of the report do nothing here."""
+    """Which images are learnt from, and for an objective that reads reports which text."""
 
     views: tuple[Literal["frontal", "lateral"], ...] = ("frontal",)
     augment: bool = False
@@ -121,7 +149,7 @@ class PretrainTrainingOptions(TrainingOptions):
 
 
 class PretrainRecipe(RecipeFile):
-    """One YAML: data, encoder, objective, training."""
+    """One YAML: data, encoder, objective, training. A language model has no encoder."""
 
     SHIPPED: ClassVar[Path] = SHIPPED / "pretrain"
 
@@ -136,3 +164,26 @@ class PretrainRecipe(RecipeFile):
         if contour and self.data.augment:
             raise ValueError("objective.strategy: contour needs data.augment: false")
         return self
+
+    @model_validator(mode="after")
+    def _language_has_no_encoder(self) -> Self:
+        if not self.reads_images and self.encoder != EncoderOptions():
+            raise ValueError("a language model reads no images; leave out the section encoder")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_read(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = plain(self)
+        if not self.reads_images:
+            del tree["encoder"]
+        return tree
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the objective learns from images."""
+        return not isinstance(self.objective, LanguageOptions)
+
+    @property
+    def reads_reports(self) -> bool:
+        """Whether the objective learns from reports, and only from studies that have one."""
+        return isinstance(self.objective, LanguageOptions)

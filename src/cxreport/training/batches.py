@@ -30,6 +30,8 @@ class RunStudies:
     counts: dict[str, int] = field(default_factory=dict)
     parts: tuple[tuple[int, float], ...] = ()
     """Size and weight of the datasets that ``train`` is made of, where they have weights."""
+    images: bool = True
+    """Whether batches have images; else they have no view."""
     labels: list[dict[str, int]] = field(default_factory=list)
     findings: list[frozenset[SidedKind] | None] = field(default_factory=list)
     """``labels`` and ``findings`` of every study of ``train``, where an objective may ask for them."""
@@ -86,4 +88,5 @@ class Batches(lightning.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             parts=self._studies.parts,
+            images=self._studies.images,
         )
