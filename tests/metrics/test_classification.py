@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxreport.metrics.classification import auroc, best_threshold, f1_and_accuracy, over_runs, patient_weights
+from cxreport.metrics.classification import (
+    auroc,
+    average_precision,
+    best_threshold,
+    f1_and_accuracy,
+    over_runs,
+    patient_weights,
+)
 
 SAMPLES = st.lists(
     st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=4, max_size=40
@@ -24,6 +31,18 @@ def test_auroc_equals_scikit_learn_with_ties_and_weights(rows) -> None:
     assert plain == pytest.approx(metrics.roc_auc_score(truth, scores))
     assert weighted == pytest.approx(metrics.roc_auc_score(truth, scores, sample_weight=weights))
     assert auroc(scores / 3, truth) == pytest.approx(plain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SAMPLES)
+def test_average_precision_equals_scikit_learn_with_ties_and_weights(rows) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, truth, weights = (np.array(column) for column in zip(*rows, strict=True))
+    plain, weighted = average_precision(scores / 3, truth, np.stack([np.ones(len(scores)), weights]))
+    assert plain == pytest.approx(metrics.average_precision_score(truth, scores))
+    assert weighted == pytest.approx(metrics.average_precision_score(truth, scores, sample_weight=weights))
+    assert average_precision(scores / 3, truth) == pytest.approx(plain)
+    assert np.isnan(average_precision(scores, np.zeros(len(scores))))
 
 
 def test_a_constant_score_ranks_nothing_and_one_class_has_no_area() -> None:

@@ -4,11 +4,24 @@ Results go to stdout, everything else to stderr. Exit status: 0 done; 1 a mistak
 sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of one subject.
 """
 
-from cxreport.cli import contours, convert, data, encoders, imports, labels, models, phantom, pretrain, scores
+from cxreport.cli import (
+    classify,
+    contours,
+    convert,
+    data,
+    encoders,
+    imports,
+    labels,
+    models,
+    phantom,
+    pretrain,
+    scores,
+)
 from cxreport.cli.common import app
 
 __all__ = [
     "app",
+    "classify",
     "contours",
     "convert",
     "data",

@@ -28,6 +28,23 @@ def auroc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = No
     return areas[0] if weights is None else areas
 
 
+def average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under the precision-recall curve as average precision: the mean precision at every present label.
+
+    Equal scores are one step, as in scikit-learn. NaN where no label is present.
+    """
+    truth = np.asarray(truth, dtype=bool)
+    counts = np.ones((1, len(truth))) if weights is None else weights.astype(np.float64)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    ends = np.flatnonzero(np.diff(np.asarray(scores)[order], append=-np.inf))
+    said = np.cumsum(counts[:, order], axis=1)[:, ends]
+    hits = np.cumsum(counts[:, order] * truth[order], axis=1)[:, ends]
+    precision = np.divide(hits, said, out=np.zeros_like(hits), where=said > 0)
+    with np.errstate(invalid="ignore"):
+        areas: np.ndarray = (np.diff(hits, prepend=0.0, axis=1) * precision).sum(axis=1) / hits[:, -1]
+    return areas[0] if weights is None else areas
+
+
 def f1_and_accuracy(scores: np.ndarray, truth: np.ndarray, threshold: float) -> tuple[float, float]:
     """F1 of the label and accuracy, where scores of at least `threshold` say that it is present."""
     said, truth = np.asarray(scores) >= threshold, np.asarray(truth, dtype=bool)

@@ -1,4 +1,4 @@
-"""A contact sheet of maps: each image with a map in colour over it, the true box and a caption."""
+"""A contact sheet of maps: each image with a map in colour over it, the true boxes and a caption."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HOT = torch.tensor([1.0, 0.35, 0.1])
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``image`` (3 or 1, H, W) as encoders take it, its map (h, w), and the true box where there is one."""
+    """``image`` (3 or 1, H, W) as encoders take it, its map (h, w), and the true boxes."""
 
     image: Tensor
     map: Tensor
     caption: str
-    box: Box | None = None
+    boxes: tuple[Box, ...] = ()
 
 
 def map_sheet(cells: Sequence[Cell], out: Path, columns: int = 6) -> int:
@@ -43,8 +43,8 @@ def map_sheet(cells: Sequence[Cell], out: Path, columns: int = 6) -> int:
     for place, cell in enumerate(cells):
         left, top = place % columns * CELL, place // columns * height
         sheet.paste(Image.fromarray(_coloured(cell).numpy()), (left, top))
-        if cell.box is not None:
-            edges = [start + edge * (CELL - 1) for start, edge in zip((left, top) * 2, cell.box, strict=True)]
+        for box in cell.boxes:
+            edges = [start + edge * (CELL - 1) for start, edge in zip((left, top) * 2, box, strict=True)]
             draw.rectangle(edges, outline=_BOX, width=2)
         draw.text((left + 3, top + CELL + 1), cell.caption, fill="#dee2e6")
     sheet.save(out, "PNG")

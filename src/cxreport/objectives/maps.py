@@ -8,7 +8,7 @@ highest place of a map lies in the true box.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -49,10 +49,13 @@ def peaks(maps: Tensor, side: int = 256) -> Tensor:
     return (torch.stack([highest % side, highest // side], dim=2) + 0.5) / side
 
 
-def points_into(peak: tuple[float, float], box: Box, tolerance: float = 0.0) -> bool:
-    """Whether a place (x, y) lies in `box`, or no further out than `tolerance`, all as fractions of a view.
+def points_into(peak: tuple[float, float], boxes: Iterable[Box], tolerance: float = 0.0) -> bool:
+    """Whether a place (x, y) lies in one of `boxes`, or no further out than `tolerance`.
 
-    The pointing game as published allows 15 px.
+    All are fractions of the view. The pointing game as published allows 15 px.
     """
-    (x, y), (left, top, right, bottom) = peak, box
-    return left - tolerance <= x <= right + tolerance and top - tolerance <= y <= bottom + tolerance
+    x, y = peak
+    return any(
+        left - tolerance <= x <= right + tolerance and top - tolerance <= y <= bottom + tolerance
+        for left, top, right, bottom in boxes
+    )

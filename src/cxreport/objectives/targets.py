@@ -11,7 +11,7 @@ from torch import Tensor
 from cxreport.errors import UserError
 from cxreport.phantom.kinds import KINDS, SIDED_KINDS
 from cxreport.pretraining import DiseaseOptions
-from cxreport.study import LABELS, Finding, SidedKind, sided_kinds
+from cxreport.study import LABELS, Box, Finding, SidedKind, sided_kinds
 
 _VALUES = {"ignore": nan, "zeros": 0.0, "ones": 1.0}
 
@@ -42,13 +42,22 @@ class Targets:
         rows = [self._of_labels(row) for row in labels] if by_label else [self._of(each) for each in findings]
         return torch.tensor(rows, dtype=torch.float32).reshape(-1, len(self.names))
 
-    def places(self, finding: Finding) -> list[int]:
-        """The outputs that stand for `finding`: of a kind with several labels the first, its own name."""
+    def boxes(self, findings: Sequence[Finding], projection: str) -> dict[int, list[Box]]:
+        """The boxes in a view of what each output stands for; outputs without a box are left out."""
+        found: dict[int, list[Box]] = {}
+        for finding in findings:
+            if projection in finding.boxes:
+                for place in self._places(finding):
+                    found.setdefault(place, []).append(finding.boxes[projection])
+        return found
+
+    def _places(self, finding: Finding) -> list[int]:
+        """The outputs that `finding` sets: its labels (a source's own word may be one), or its sides."""
         if self.options.targets == "findings":
             wanted = {sided_name(each) for each in sided_kinds([finding])}
         else:
             kind = KINDS.get(finding.kind)
-            wanted = set(kind.labels[:1]) if kind else {finding.kind}
+            wanted = set(kind.labels if kind else [finding.kind])
         return [place for place, name in enumerate(self.names) if name in wanted]
 
     def _of_labels(self, row: dict[str, int]) -> list[float]:
