@@ -124,7 +124,7 @@ def cells(
             break
         place = min(boxes, key=lambda each: shown[each])
         shown[place] += 1
-        chance = float(classifier.logits(image)[0, place].sigmoid())
+        chance = classifier.logits(image)[0, place].sigmoid().item()
         caption = f"{study.study_id[:14]} {classifier.names[place]} {chance:.2f}"
         found.append(Cell(image[0], classifier.class_maps(image)[0, place], caption, tuple(boxes[place])))
     return found
