@@ -62,6 +62,8 @@ phantom_app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Prepared datasets.")
 import_app = typer.Typer(no_args_is_help=True, help="Prepare a dataset from real images and reports.")
 contour_app = typer.Typer(no_args_is_help=True, help="Where the chest lies in an image.")
+bench_app = typer.Typer(no_args_is_help=True, help="Comparisons that make a table.")
+app.add_typer(bench_app, name="bench")
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(contour_app, name="contour")
 app.add_typer(data_app, name="data")
