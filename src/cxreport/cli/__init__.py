@@ -5,6 +5,7 @@ sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of 
 """
 
 from cxreport.cli import (
+    bench,
     classify,
     contours,
     convert,
@@ -15,12 +16,14 @@ from cxreport.cli import (
     models,
     phantom,
     pretrain,
+    retrieval,
     scores,
 )
 from cxreport.cli.common import app
 
 __all__ = [
     "app",
+    "bench",
     "classify",
     "contours",
     "convert",
@@ -32,6 +35,7 @@ __all__ = [
     "models",
     "phantom",
     "pretrain",
+    "retrieval",
     "scores",
 ]
 
