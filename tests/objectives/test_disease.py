@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from cxreport.data.batch import Batch
@@ -59,6 +60,13 @@ def test_the_loss_is_the_published_two_way_cross_entropy_with_smoothing() -> Non
     parts = model.loss(batch)
     assert parts["tokens"] == 6
     torch.testing.assert_close(parts["loss"] * 2, published)
+
+
+def test_the_heads_of_swin_large_are_the_published_ones() -> None:
+    [head] = MlpHeads(1536, 1).heads
+    assert isinstance(head, nn.Sequential)
+    sizes = [(layer.in_features, layer.out_features) for layer in head if isinstance(layer, nn.Linear)]
+    assert sizes == [(1536, 384), (384, 48), (48, 48), (48, 2)]
 
 
 @pytest.mark.parametrize(("uncertain", "expected"), [("ignore", float("nan")), ("zeros", 0.0), ("ones", 1.0)])

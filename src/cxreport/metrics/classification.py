@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cxreport.metrics.statistics import RESAMPLES, group_numbers, resampled_sums
+from cxreport.metrics.statistics import RESAMPLES, group_numbers, resampled_counts
 
 
 def auroc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -67,8 +67,7 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 def patient_weights(patients: list[str], *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """How often each of `resamples` drawings of whole patients with replacement holds each study (R, N)."""
     groups = group_numbers(patients)
-    drawn = resampled_sums(np.eye(int(groups.max()) + 1), seed=seed, resamples=resamples)
-    return drawn[:, groups]
+    return resampled_counts(int(groups.max()) + 1, seed=seed, resamples=resamples)[:, groups]
 
 
 def over_runs(values: np.ndarray, *, seed: int) -> np.ndarray:
