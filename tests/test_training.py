@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +29,7 @@ from cxreport.checkpoints import load_model
 from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.options import TrainingOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Draft, Report, Study, View
@@ -55,7 +55,7 @@ class Mean(Generator):
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 1))
 
     @classmethod
-    def build(cls, options: Any, train_reports: Sequence[str]) -> Mean:
+    def build(cls, options: Any, train: TrainStudies) -> Mean:
         return cls()
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:

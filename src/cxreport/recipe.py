@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cxreport.errors import UserError
 from cxreport.model_options import ModelOptions
@@ -61,9 +61,9 @@ class RecipeFile(RecipeOptions):
     def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Self:
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
-        `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
-        UserError for a missing file, bad YAML, an unknown key or a bad value, and names the
-        change that brought it.
+        `path` is a file, or the name of a recipe that comes with the package (``demo``,
+        ``mambaxray/stage3``). Raises UserError for a missing file, bad YAML, an unknown key or a bad value,
+        and names the change that brought it.
         """
         path = _found(Path(path), cls.SHIPPED)
         try:
@@ -108,21 +108,32 @@ class Recipe(RecipeFile):
     model: ModelOptions
     decoding: DecodingOptions = DecodingOptions()
 
+    @model_validator(mode="after")
+    def _generator_heeds_the_decoding(self) -> Self:
+        unknown = self.decoding.unheeded(self.model.KNOWN_DECODING)
+        if unknown:
+            raise ValueError(
+                f"the generator {self.model.generator} does not know decoding.{', decoding.'.join(unknown)}"
+            )
+        return self
 
-def shipped_recipes(folder: Path = SHIPPED) -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+def shipped_recipes(folder: Path = SHIPPED) -> dict[str, Path]:
+    """The recipes that come with the package by name: of `folder`, and of a system (``mambaxray/stage1``)."""
+    named = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    systems = {f"{path.parent.name}/{path.stem}": path for path in sorted(SHIPPED.glob("*/*.yaml"))}
+    return named | {name: path for name, path in systems.items() if not name.startswith("pretrain/")}
 
 
 def _found(path: Path, folder: Path) -> Path:
-    """`path`, or the recipe of that bare name which comes with the package."""
-    name = str(path)
-    if path.suffix or len(path.parts) != 1 or path.is_file():
+    """`path`, or the recipe of that name which comes with the package: a bare one, or one in one folder."""
+    name, known = path.as_posix(), shipped_recipes(folder)
+    if path.is_file() or path.suffix or len(path.parts) > 2 or path.is_absolute():
         return path
-    if name in shipped_recipes(folder):
-        return folder / f"{name}.yaml"
-    near = difflib.get_close_matches(name, shipped_recipes(folder), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes(folder))}."
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(known)}."
     raise UserError(f"{name} is neither a file nor a recipe that comes with cxreport; {hint}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from cxreport import DISCLAIMER
 from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.generators.drafting import draft_files, draft_split, protocol_id
 from cxreport.generators.prediction_file import write_predictions
 from cxreport.metrics.evaluate import Options, evaluate_file
@@ -51,7 +51,7 @@ class Brightness(Generator):
         self.logprob = -0.5
 
     @classmethod
-    def build(cls, options: Any, train_reports: Sequence[str]) -> Self:
+    def build(cls, options: Any, train: TrainStudies) -> Self:
         return cls()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

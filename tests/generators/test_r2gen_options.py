@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cxreport.data.batch import Batch
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.transformer import grid_position_table, position_table
 from cxreport.model_options import R2GenOptions
@@ -32,7 +33,7 @@ def build(**options: object) -> R2Gen:
         vocabulary_threshold=1,
         **options,  # type: ignore[arg-type]
     )
-    return R2Gen.build(chosen, REPORTS).eval()
+    return R2Gen.build(chosen, TrainStudies(REPORTS)).eval()
 
 
 def batch(views: int = 1) -> Batch:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 GENERATORS = {
     "r2gen": "cxreport.generators.r2gen:R2Gen",
     "r2gencmn": "cxreport.generators.r2gencmn:R2GenCMN",
+    "r2gengpt": "cxreport.generators.r2gengpt:R2GenGPT",
+    "r2gencsr": "cxreport.generators.r2gencsr:R2GenCSR",
+    "mambaxray": "cxreport.generators.mambaxray:MambaXray",
 }
 """Name (the recipe's ``model.generator``) to ``module:Class``."""
 

@@ -9,6 +9,8 @@ from typing import Any
 from cxreport.checkpoints import save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
+from cxreport.generators.base import TrainStudies
+from cxreport.memories.leaks import refuse_leaks
 from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
@@ -24,7 +26,10 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
     def build() -> Built:
         studies = RunStudies.of(recipe, dataset)
         seed_everything(recipe.seed)
-        generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
+        facts = dataset_facts(dataset)
+        train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts)
+        generator = generator_class(recipe.model.generator).build(recipe.model, train)
+        refuse_leaks(generator.banks(), dataset)
         truncated = generator.truncated(studies.reports)
         if truncated:
             logger.warning(
@@ -34,7 +39,8 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
             )
 
         def save(folder: Path, provenance: dict[str, Any]) -> None:
-            save_model(folder, generator, recipe, provenance)
+            banks = {"banks": [bank.facts() for bank in generator.banks()]} if generator.banks() else {}
+            save_model(folder, generator, recipe, provenance | banks)
 
         counts = {**studies.counts, "train_truncated": truncated}
         return Built(generator, generator.encoder_parameters(), studies, counts, save)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
+from cxreport.data.sentences import lowered
 from cxreport.metrics.labeler import chinese_vocabulary as vocabulary
 from cxreport.metrics.labeler.labels import SUPPORT_DEVICES, Mention, Severity, Status
 from cxreport.metrics.labeler.parts import STATES
-from cxreport.metrics.labeler.sentences import lowered
 from cxreport.study import Side
 
 _SENTENCE = re.compile(r"[^。；;！!\n]{1,400}")
