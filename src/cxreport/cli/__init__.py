@@ -6,6 +6,8 @@ sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of 
 
 from cxreport.cli import (
     banks,
+    bench,
+    classify,
     contours,
     convert,
     data,
@@ -16,6 +18,7 @@ from cxreport.cli import (
     models,
     phantom,
     pretrain,
+    retrieval,
     scores,
 )
 from cxreport.cli.common import app
@@ -23,6 +26,8 @@ from cxreport.cli.common import app
 __all__ = [
     "app",
     "banks",
+    "bench",
+    "classify",
     "contours",
     "convert",
     "data",
@@ -34,6 +39,7 @@ __all__ = [
     "models",
     "phantom",
     "pretrain",
+    "retrieval",
     "scores",
 ]
 

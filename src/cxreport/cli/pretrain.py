@@ -1,4 +1,4 @@
-"""``cxreport pretrain``: teach an encoder from images alone."""
+"""``cxreport pretrain``: teach an encoder, or a language model, before a generator is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cxreport.cli.common import app, model_inside
 def pretrain(
     objective: Annotated[
         str,
-        typer.Argument(help="masked, autoregressive, or a pre-training recipe (YAML or shipped)."),
+        typer.Argument(
+            help="An objective (masked, autoregressive, language) or a pre-training recipe (YAML or shipped)."
+        ),
     ],
     data: Annotated[
         list[str], typer.Option(help="Prepared dataset; again for more, each as DIR or DIR=weight.")
@@ -32,15 +34,14 @@ def pretrain(
         int | None, typer.Option(min=1, help="GPUs (without any: processes); all GPUs where left out.")
     ] = None,
 ) -> None:
-    """Pre-train an encoder; Ctrl-C leaves a run that loads and resumes."""
-    from cxreport.objectives import OBJECTIVES
-    from cxreport.pretraining import PretrainRecipe
+    """Pre-train an encoder or a language model; Ctrl-C leaves a run that loads and resumes."""
+    from cxreport.pretraining import PretrainRecipe, objective_names
 
     given = [f"encoder.name={encoder}"] if encoder else []
     if init is not None:
         given.append(f"encoder.init={model_inside(init)}")
     given += changes or []
-    if objective in OBJECTIVES:
+    if objective in objective_names():
         tree: dict[str, Any] = {"name": objective, "objective": {"name": objective}}
         chosen = PretrainRecipe.changed(tree, given, objective)
     else:

@@ -26,7 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CACHE_BYTES = 2 * 2**30
 """Decoded images (one byte a pixel) are kept in memory when a whole split needs no more than this."""
 
-_NO_IMAGES = torch.empty(0)
+_NO_IMAGES = torch.empty(0, 3, 1, 1)
 _PUBLISHED_RESIZE = 256 / 224
 _SHIFT = 0.05
 _ZOOM = 0.08
@@ -37,7 +37,7 @@ _BRIGHTNESS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B studies with up to V views each.
+    """B studies with up to V views each; V is 0 where only reports are read.
 
     ``images`` (B, V, 3, H, W) float32: grey repeated to three channels, ImageNet mean and standard
     deviation; all zeros where ``view_mask`` (B, V) is False. Present views come first. ``reports`` are
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One study ready to collate: ``images`` (v, 3, H, W) float32 with v >= 1."""
+    """One study ready to collate: ``images`` (v, 3, H, W) float32."""
 
     images: Tensor
     study_id: str
@@ -143,13 +143,13 @@ class StudyImages(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         decoded = self._decoded(index)
         rng = np.random.default_rng((self._seed, self._epoch, index))
-        draw = int(np.random.SeedSequence((self._seed, self._epoch, index, 1)).generate_state(1)[0])
         views = decoded.views
         if self._published:
             views = [cropped_and_flipped(view, self._options.image_size, rng) for view in views]
         pixels = torch.stack(views).float().div_(255)
         if self._augment and not self._published:
             pixels = augmented(pixels, rng)
+        draw = draw_of(self._seed, self._epoch, index)
         return replace(decoded.item, images=normalised(pixels), draw=draw)
 
     def _decoded(self, index: int) -> _Decoded:
@@ -160,10 +160,7 @@ class StudyImages(Dataset[Item]):
         if not chosen:
             raise UserError(f"Study {study.study_id} has no image; import it again with its images.")
         views = [torch.from_numpy(decode(view, self._side, keep_aspect=self._published)) for view in chosen]
-        text = target_text(study.report, self._options)
-        findings = None if study.findings is None else sided_kinds(study.findings)
-        item = Item(_NO_IMAGES, study.study_id, text, findings, study.patient_id, study.labels)
-        decoded = _Decoded(views, item)
+        decoded = _Decoded(views, item_of(study, self._options))
         if self._cache is not None:
             self._cache[index] = decoded
         return decoded
@@ -175,6 +172,41 @@ class _Decoded:
 
     views: list[Tensor]
     item: Item
+
+
+class StudyReports(Dataset[Item]):
+    """Map dataset of studies as target texts alone; images are not decoded, items have no view."""
+
+    def __init__(self, studies: Sequence[Study], options: DataOptions, *, seed: int) -> None:
+        self._studies = studies
+        self._options = options
+        self._seed = seed
+        self._epoch = 0
+        self._items: dict[int, Item] = {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give this epoch's draws from now on."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._studies)
+
+    def __getitem__(self, index: int) -> Item:
+        if index not in self._items:
+            self._items[index] = item_of(self._studies[index], self._options)
+        return replace(self._items[index], draw=draw_of(self._seed, self._epoch, index))
+
+
+def item_of(study: Study, options: DataOptions) -> Item:
+    """A study but for its images."""
+    findings = None if study.findings is None else sided_kinds(study.findings)
+    text = target_text(study.report, options)
+    return Item(_NO_IMAGES, study.study_id, text, findings, study.patient_id, study.labels)
+
+
+def draw_of(seed: int, epoch: int, index: int) -> int:
+    """The seed that a study has in an epoch."""
+    return int(np.random.SeedSequence((seed, epoch, index, 1)).generate_state(1)[0])
 
 
 def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -317,24 +349,28 @@ def loader(
     rank: int = 0,
     world: int = 1,
     parts: Sequence[tuple[int, float]] = (),
+    images: bool = True,
 ) -> DataLoader[Item]:
     """Batches of `studies`: shuffled and augmented where `train`, else in order and plain.
 
-    The last batch may be smaller. The sampler is ``loader.sampler``; a Lightning trainer needs
-    ``use_distributed_sampler=False``. Raises UserError when `studies` is empty.
+    The last batch may be smaller; without `images` batches hold the texts alone. The sampler is
+    ``loader.sampler``; a Lightning trainer needs ``use_distributed_sampler=False``. Raises UserError when
+    `studies` is empty.
     """
     if not len(studies):
         raise UserError("No study is left to make batches of; check the split and the section.")
-    images = StudyImages(studies, options, augment=train and options.augment, seed=seed)
-    heard = images.set_epoch if train else None
+    items: StudyImages | StudyReports = StudyReports(studies, options, seed=seed)
+    if images:
+        items = StudyImages(studies, options, augment=train and options.augment, seed=seed)
+    heard = items.set_epoch if train else None
     sampler = EpochSampler(
         len(studies), seed, rank, world, shuffle=train, on_epoch=heard, parts=parts if train else ()
     )
     return _LateLoader(
-        images,
+        items,
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=collate,
-        num_workers=options.workers,
+        num_workers=options.workers if images else 0,
         pin_memory=torch.cuda.is_available(),
     )

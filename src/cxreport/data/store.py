@@ -20,7 +20,7 @@ from cxreport.data.exclusions import Exclusions
 from cxreport.data.rows import SCHEMA, from_row, to_row
 from cxreport.data.shards import Shard, finish_split, shard_name, sync, write_json
 from cxreport.errors import UserError
-from cxreport.study import SPLITS, Report, Study
+from cxreport.study import SPLITS, Finding, Report, SidedKind, Study, sided_kinds
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -258,6 +258,15 @@ class Studies(Sequence[Study]):
         """The kinds of every study's findings, None where its truth is not known."""
         column = self._dataset.select_columns("findings")["findings"]
         return [None if found is None else [finding["kind"] for finding in found] for found in column]
+
+    @property
+    def sided_kinds(self) -> list[frozenset[SidedKind] | None]:
+        """What every study has, as :func:`cxreport.study.sided_kinds` counts it, without reading an image."""
+        column = self._dataset.select_columns("findings")["findings"]
+        return [
+            None if found is None else sided_kinds(Finding(each["kind"], each["side"]) for each in found)
+            for found in column
+        ]
 
     @property
     def labels(self) -> list[dict[str, int]]:

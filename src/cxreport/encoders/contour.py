@@ -2,13 +2,16 @@
 
 HD-MAE (Wang et al., 2024, sec. 3.2) masks more patches inside the "contour of the chest" than outside. Its
 published code has one fixed rectangle for every image (:func:`published_box`); here the region is found in
-the image: lungs are the two large dark regions of the body, on either side of its middle, for the threshold
-at which they look most like a pair of lungs.
+the image. Every dark region of the body is a candidate, at many thresholds and with narrow bridges cut at
+several widths. The pair on either side of the body's middle that looks most like two lungs is taken: by
+size, place, form and the sharpness of its outline, and by the form of the hull around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +24,16 @@ Grey = npt.NDArray[np.floating]
 
 SIDE = 160
 """Long side in pixels at which a contour is sought; lungs are large."""
-LEAST_CONFIDENCE = 0.5
+LEAST_CONFIDENCE = 0.47
 """Below this the published rectangle stands in for the contour."""
-_LEVELS = np.arange(0.16, 0.66, 0.03)
+_LEVELS = np.arange(0.16, 0.66, 0.04)
 """Shares of the body's pixels, darkest first, that are tried as lungs."""
+_CUTS = (3.0, 6.0, 10.0)
+"""Radii in pixels of the discs that a lung must have room for; a narrower bridge is a leak and is cut."""
+_TRIED = 12
+"""Regions of either side that are tried in pairs."""
+_ONE_LUNG = 0.75
+"""Confidence of one lung and its mirror image, where the other lung is white, against that of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,28 +137,94 @@ def _lungs(grey: Grey) -> tuple[Mask, float] | None:
     """The best pair of lungs in `grey` (h, w) in [0, 1] with its confidence; None where there is no pair."""
     if min(grey.shape) < 16 or grey.max() - grey.min() < 0.05:
         return None
-    scale = max(grey.shape) / SIDE
     body = _body(grey)
     if body.mean() < 0.15:
         return None
+    frame = _Frame.of(body)
+    found = _regions(grey, body, frame)
+    left = _best(region for region in found if region.centre[1] < frame.middle)
+    right = _best(region for region in found if region.centre[1] >= frame.middle)
+    best = _best_pair(itertools.product(left, right), body.shape, frame)
+    if best is None or best[1] < LEAST_CONFIDENCE:
+        mirrored = ((one, one.mirrored(frame, body.shape[1])) for one in left[:3] + right[:3])
+        single = _best_pair(mirrored, body.shape, frame)
+        if single is not None and single[1] * _ONE_LUNG > LEAST_CONFIDENCE:
+            return single[0], single[1] * _ONE_LUNG
+    return best
+
+
+def _best_pair(
+    pairs: Iterable[tuple[_Region, _Region]], shape: tuple[int, ...], frame: _Frame
+) -> tuple[Mask, float] | None:
+    """Both lungs (h, w) of the pair that looks most like two lungs, and how much it does (0 to 1)."""
+    best, most = None, 0.0
+    for one, other in pairs:
+        score = _pair_likeness(one, other, frame)
+        if score > most:
+            both = one.on(shape) | other.on(shape)
+            score *= _hull_likeness(both)
+            if score > most:
+                best, most = both, score
+    return None if best is None else (best, most)
+
+
+def _regions(grey: Grey, body: Mask, frame: _Frame) -> list[_Region]:
+    """Every dark region that may be a lung, over all thresholds and all widths of cut bridges."""
+    scale = max(grey.shape) / SIDE
     smooth = ndimage.gaussian_filter(grey, 1.5 * scale)
     level = smooth - 0.6 * ndimage.gaussian_filter(smooth, 34 * scale)
     rank = np.ones(grey.shape, dtype=np.float32)
     rank[body] = level[body].argsort().argsort() / max(1, int(body.sum()) - 1)
+    slope = ndimage.gaussian_gradient_magnitude(grey, 1.5 * scale)
+    slope /= max(float(np.percentile(slope[body], 90)), 1e-6)
     inner = ndimage.binary_erosion(body, iterations=max(1, round(3 * scale)), border_value=1)
-    middle = _middle(body)
-    best: tuple[Mask, float] | None = None
+    found = []
     for share in _LEVELS:
-        pair = _pair((rank < share) & inner, body, middle, scale)
-        if pair is not None and (best is None or pair[1] > best[1]):
-            best = pair
-    return best
+        dark = (rank < share) & inner
+        depth = ndimage.distance_transform_edt(dark)
+        for radius in _CUTS:
+            kept = depth > radius * scale
+            if not kept.any():
+                break
+            opened = dark & (ndimage.distance_transform_edt(~kept) <= radius * scale)
+            labels, _ = ndimage.label(opened)
+            for number, window in enumerate(ndimage.find_objects(labels), start=1):
+                region = labels[window] == number
+                if region.sum() > 0.012 * frame.area:
+                    found.append(_Region.of(region, window, frame, slope[window]))
+    return found
+
+
+def _best(regions: Iterable[_Region]) -> list[_Region]:
+    """The few that look most like a lung."""
+    return sorted(regions, key=lambda region: -region.likeness)[:_TRIED]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the body is: its first row, its height and width, its area, the column of its middle."""
+
+    top: int
+    tall: int
+    wide: int
+    area: int
+    middle: float
+
+    @classmethod
+    def of(cls, body: Mask) -> _Frame:
+        rows, columns = np.nonzero(body)
+        height = len(body)
+        band = body[height // 4 : max(height // 4 + 1, 3 * height // 4)]
+        inside = np.nonzero(band)[1]
+        middle = float(inside.mean()) if len(inside) else body.shape[1] / 2
+        tall, wide = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+        return cls(int(rows.min()), tall, wide, int(body.sum()), middle)
 
 
 def _body(grey: Grey) -> Mask:
-    """What is not black air or collimation reaching in from the edge of the picture."""
-    dark = ndimage.gaussian_filter(grey, 1) < 0.10
-    labels, _ = ndimage.label(dark)
+    """What is not black air, or a black or white frame, reaching in from the edge of the picture."""
+    smooth = ndimage.gaussian_filter(grey, 1)
+    labels, _ = ndimage.label((smooth < 0.10) | (smooth > 0.99))
     edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outside = np.isin(labels, edge[edge > 0])
     labels, count = ndimage.label(ndimage.binary_opening(~outside, iterations=2))
@@ -160,90 +235,98 @@ def _body(grey: Grey) -> Mask:
     return body
 
 
-def _middle(body: Mask) -> float:
-    """The column of the body's middle, over its rows between a quarter and three quarters."""
-    height = len(body)
-    band = body[height // 4 : max(height // 4 + 1, 3 * height // 4)]
-    columns = np.nonzero(band)[1]
-    return float(columns.mean()) if len(columns) else body.shape[1] / 2
-
-
-def _pair(dark: Mask, body: Mask, middle: float, scale: float) -> tuple[Mask, float] | None:
-    """The two regions of `dark` that look most like lungs, cleaned, and how much they do (0 to 1)."""
-    opened = _opened(dark, 5 * scale)
-    labels, count = ndimage.label(opened)
-    if count < 2:
-        return None
-    regions = []
-    for number, window in enumerate(ndimage.find_objects(labels), start=1):
-        region = labels[window] == number
-        if region.sum() > 0.012 * body.sum():
-            regions.append(_Region.of(region, window, body, middle))
-    left = [region for region in regions if region.centre[1] < middle]
-    right = [region for region in regions if region.centre[1] >= middle]
-    scored = [(_likeness(one, other, body), one, other) for one in left for other in right]
-    if not scored:
-        return None
-    score, one, other = max(scored, key=lambda each: each[0])
-    lungs = np.zeros(body.shape, dtype=bool)
-    for region in (one, other):
-        lungs[region.window] |= ndimage.binary_fill_holes(region.mask)
-    return lungs, score
-
-
 @dataclass(frozen=True, slots=True)
 class _Region:
-    """A dark region: mask in its window, centre (row, column), area, share of its hull that it fills."""
+    """A dark region: mask in its window, centre (row, column), share of the body, how like a lung it is.
+
+    A lung has its size, its distance from the middle, a sharp outline and hardly a dent.
+    """
 
     mask: Mask
     window: tuple[slice, slice]
     centre: tuple[float, float]
     area: float
-    solidity: float
+    likeness: float
 
     @classmethod
-    def of(cls, mask: Mask, window: tuple[slice, slice], body: Mask, middle: float) -> _Region:
-        rows, columns = np.nonzero(mask)
+    def of(cls, mask: Mask, window: tuple[slice, slice], frame: _Frame, slope: Grey) -> _Region:
+        filled = ndimage.binary_fill_holes(mask)
+        rows, columns = np.nonzero(filled)
         centre = (float(rows.mean()) + window[0].start, float(columns.mean()) + window[1].start)
-        area = float(mask.sum())
-        return cls(mask, window, centre, area / body.sum(), area / max(1.0, float(convex_hull(mask).sum())))
+        area = float(filled.sum())
+        height, width = filled.shape
+        rim = filled & ~ndimage.binary_erosion(filled)
+        factors = (
+            _trapezoid(area / frame.area, 0.015, 0.06, 0.26, 0.36),
+            _trapezoid(height / frame.tall, 0.15, 0.35, 0.85, 1.05),
+            _trapezoid(width / frame.wide, 0.10, 0.18, 0.42, 0.55),
+            _trapezoid(abs(centre[1] - frame.middle) / frame.wide, 0.04, 0.10, 0.30, 0.42),
+            _rising(float(slope[rim].mean()), -0.2, 0.9),
+            _rising(area / max(1.0, float(convex_hull(filled).sum())), 0.55, 0.92),
+        )
+        return cls(filled, window, centre, area / frame.area, float(np.prod(factors)))
 
     @property
-    def height(self) -> int:
-        return self.window[0].stop - self.window[0].start
+    def top(self) -> int:
+        return self.window[0].start
 
-    @property
-    def width(self) -> int:
-        return self.window[1].stop - self.window[1].start
+    def mirrored(self, frame: _Frame, columns: int) -> _Region:
+        """The region on the other side of the body's middle, as far as the picture of `columns` goes."""
+        rows, window = self.window
+        left = min(max(round(2 * frame.middle - window.stop + 1), 0), columns - self.mask.shape[1])
+        centre = (self.centre[0], left + window.stop - 1 - self.centre[1])
+        place = (rows, slice(left, left + self.mask.shape[1]))
+        return replace(self, mask=self.mask[:, ::-1], window=place, centre=centre)
+
+    def on(self, shape: tuple[int, ...]) -> Mask:
+        """The region in a picture of `shape`."""
+        picture = np.zeros(shape, dtype=bool)
+        picture[self.window] = self.mask
+        return picture
 
 
-def _opened(mask: Mask, radius: float) -> Mask:
-    """`mask` without what a disc of `radius` pixels does not fit into; distances are faster than a disc."""
-    kept = ndimage.distance_transform_edt(mask) > radius
-    opened: Mask = ndimage.distance_transform_edt(~kept) <= radius
-    return opened & mask
-
-
-def _likeness(one: _Region, other: _Region, body: Mask) -> float:
+def _pair_likeness(one: _Region, other: _Region, frame: _Frame) -> float:
     """How much two regions look like the lungs of a body: a product of soft limits, each at most 1."""
-    rows, columns = np.nonzero(body)
-    tall, wide = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
-    area = one.area + other.area
+    tall = frame.tall
+    middle = ((one.centre[0] + other.centre[0]) / 2 - frame.top) / tall
     factors = (
-        _trapezoid(area, 0.10, 0.24, 0.52, 0.70),
-        _trapezoid(min(one.area, other.area) / max(one.area, other.area), 0.10, 0.45, 1, 2),
-        _trapezoid(abs(one.centre[0] - other.centre[0]) / tall, -1, 0, 0.06, 0.25),
-        _trapezoid(abs(one.centre[1] - other.centre[1]) / wide, 0.15, 0.30, 0.58, 0.80),
-        _trapezoid(min(one.height, other.height) / tall, 0.15, 0.35, 0.85, 1.05),
-        _trapezoid(max(one.width, other.width) / wide, 0.10, 0.20, 0.44, 0.60),
-        _trapezoid(min(one.solidity, other.solidity), 0.55, 0.92, 1, 2),
-        _trapezoid(((one.centre[0] + other.centre[0]) / 2 - rows.min()) / tall, 0.15, 0.32, 0.58, 0.75),
+        one.likeness * other.likeness,
+        _trapezoid(one.area + other.area, -0.10, 0.30, 0.52, 0.70),
+        _rising(min(one.area, other.area) / max(one.area, other.area), 0.10, 0.60),
+        _falling(abs(one.centre[0] - other.centre[0]) / tall, 0.05, 0.20),
+        _falling(abs(one.top - other.top) / tall, 0.05, 0.25),
+        _trapezoid(abs(one.centre[1] - other.centre[1]) / frame.wide, 0.15, 0.30, 0.58, 0.80),
+        _trapezoid(middle, 0.15, 0.32, 0.58, 0.75),
     )
     return float(np.prod(factors) ** (1 / 3))
 
 
+def _hull_likeness(lungs: Mask) -> float:
+    """How much the hull of a pair has the form of a chest: narrow above, wide below, not cut by the top."""
+    widths = convex_hull(lungs).sum(axis=1)
+    cut = 0.8 if widths[0] else 1.0
+    widths = widths[widths > 0]
+    apex, shoulder = (widths[round(share * (len(widths) - 1))] / widths.max() for share in (0.04, 0.25))
+    lower = widths[round(0.7 * (len(widths) - 1))] / widths.max()
+    factors = (
+        _trapezoid(apex, 0.10, 0.38, 0.72, 0.98),
+        _trapezoid(shoulder, 0.45, 0.72, 0.95, 1.15),
+        _rising(lower, 0.80, 0.93),
+        cut,
+    )
+    return float(np.prod(factors) ** (1 / 2))
+
+
+def _rising(value: float, low: float, enough: float) -> float:
+    """0 up to low, 1 from enough on, linear between."""
+    return min(1.0, max(0.0, (value - low) / (enough - low)))
+
+
+def _falling(value: float, most: float, high: float) -> float:
+    """1 up to most, 0 from high on, linear between."""
+    return min(1.0, max(0.0, (high - value) / (high - most)))
+
+
 def _trapezoid(value: float, low: float, enough: float, most: float, high: float) -> float:
     """0 outside of (low, high), 1 between enough and most, linear between."""
-    if value < enough:
-        return max(0.0, (value - low) / (enough - low))
-    return min(1.0, max(0.0, (high - value) / (high - most))) if value > most else 1.0
+    return _rising(value, low, enough) * _falling(value, most, high)

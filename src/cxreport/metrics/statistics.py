@@ -134,17 +134,26 @@ def resampled_sums(statistics: np.ndarray, *, seed: int, resamples: int = RESAMP
     return np.concatenate(list(_sum_blocks(statistics, seed, resamples)))
 
 
+def resampled_counts(count: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each of `count` rows is in each of R resamples with replacement: (R, count)."""
+    return np.concatenate(list(_count_blocks(count, seed, resamples)))
+
+
 def _sum_blocks(statistics: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
     """The sums of :func:`resampled_sums`, some resamples at a time."""
-    count = len(statistics)
+    for weights in _count_blocks(len(statistics), seed, resamples):
+        yield weights @ statistics
+
+
+def _count_blocks(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """The rows of :func:`resampled_counts`, some resamples at a time."""
     if count == 0:
         raise ValueError("no samples to resample")
     generator = np.random.default_rng(seed)
     for _, rows in blocks(resamples, count):
         drawn = generator.integers(count, size=(rows, count))
         drawn += np.arange(rows)[:, None] * count
-        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        yield weights.astype(np.float64) @ statistics
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
 
 
 def blocks(rounds: int, count: int) -> list[tuple[int, int]]:

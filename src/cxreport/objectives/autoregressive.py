@@ -10,6 +10,8 @@ clusters at the edge.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,8 +22,10 @@ from cxreport.encoders.layers import initialise_linear
 from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vision_mamba import TAPS, VisionMamba, cluster_numbers, cluster_order, tap_layers
 from cxreport.errors import UserError
+from cxreport.objectives.base import Objective
 from cxreport.objectives.images import images_of
-from cxreport.objectives.pixels import patchify, standardised
+from cxreport.objectives.pictures import RECONSTRUCTIONS, restored, write_rows
+from cxreport.objectives.pixels import patchify, standardised, unpatchify
 from cxreport.pretraining import AutoregressiveOptions
 
 HEAD_WIDTH = 64
@@ -51,12 +55,14 @@ class CrossAttentionBlock(nn.Module):
         return tokens + self.mlp(self.mlp_norm(tokens))
 
 
-class AutoregressivePretraining(nn.Module):
+class AutoregressivePretraining(Objective):
     """A causal encoder, and the decoder that predicts every cluster from those before it.
 
     Raises UserError for an encoder that is not causal or has no second cluster, and for a width of the
     decoder that heads do not divide.
     """
+
+    encoder: VisionMamba
 
     def __init__(self, encoder: Encoder, options: AutoregressiveOptions) -> None:
         super().__init__()
@@ -120,9 +126,17 @@ class AutoregressivePretraining(nn.Module):
         loss = self.errors(images).mean()
         return {"loss": loss, "tokens": loss.new_tensor(len(images))}
 
-    def measured(self) -> dict[str, object]:
-        """Nothing is counted."""
-        return {}
+    @torch.no_grad()
+    def show(self, batch: Batch, folder: Path) -> None:
+        """Columns: the image, the clusters predicted each from those before it, the image."""
+        images = images_of(batch)
+        patch, grid = self.encoder.shape.patch, self.grid_of(images)
+        pictures = with_channels(images, self.encoder.channels)
+        true = patchify(pictures, patch)
+        asked = cluster_order(grid)[cluster_numbers(grid) > 0].to(images.device)
+        painted = torch.full_like(true, float(pictures.min()))
+        painted[:, asked] = restored(self(images), true[:, asked])
+        write_rows([pictures, unpatchify(painted, patch, grid), pictures], folder / RECONSTRUCTIONS)
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Patches down and across; UserError where they make a single cluster."""

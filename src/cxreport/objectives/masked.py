@@ -8,6 +8,8 @@ the loss. The published code hides a fixed rectangle instead of a contour; here 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -18,18 +20,21 @@ from cxreport.encoders.layers import initialise_linear
 from cxreport.encoders.positions import sin_cos_table
 from cxreport.encoders.vit import Block, VisionTransformer
 from cxreport.errors import UserError
+from cxreport.objectives.base import Objective
 from cxreport.objectives.chests import Chests
 from cxreport.objectives.images import images_of, noise_of
 from cxreport.objectives.masking import Choice, kept_count, total_of_box, two_regions, uniform
-from cxreport.objectives.pixels import patchify, standardised
+from cxreport.objectives.pictures import RECONSTRUCTIONS, restored, write_rows
+from cxreport.objectives.pixels import patchify, standardised, unpatchify
 from cxreport.pretraining import MaskedOptions
 
 _EPSILON = 1e-6
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(Objective):
     """An encoder that reads a few patches and a decoder that paints the others."""
 
+    encoder: VisionTransformer
     decoder_positions: Tensor
 
     def __init__(self, encoder: Encoder, options: MaskedOptions) -> None:
@@ -92,6 +97,21 @@ class MaskedAutoencoder(nn.Module):
     def measured(self) -> dict[str, object]:
         """How many images had a contour sought, and how many got the published rectangle."""
         return {"contours": self.chests.counts} if self.options.strategy == "contour" else {}
+
+    @torch.no_grad()
+    def show(self, batch: Batch, folder: Path) -> None:
+        """Columns: the image, the patches that are read, the prediction of the others, the image."""
+        images = images_of(batch)
+        choice = self.choice_of(batch, images)
+        pictures = with_channels(images, self.encoder.channels)
+        patch, grid = self.encoder.shape.patch, self.grid
+        true, predicted = patchify(pictures, patch), self(images, choice)
+        if self.options.normalised_targets:
+            predicted = restored(predicted, true)
+        hidden = choice.masked.unsqueeze(2)
+        seen = unpatchify(true.masked_fill(hidden, float(pictures.min())), patch, grid)
+        painted = unpatchify(torch.where(hidden, predicted, true), patch, grid)
+        write_rows([pictures, seen, painted, pictures], folder / RECONSTRUCTIONS)
 
     def _fits(self, size: int) -> bool:
         """Whether a chest of `size` patches leaves enough outside."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cxreport.training.objectives import Weighted, pretrain
+from cxreport.training.mixture import Weighted
+from cxreport.training.objectives import pretrain
 from cxreport.training.run import fit
 
 __all__ = ["Weighted", "fit", "pretrain"]

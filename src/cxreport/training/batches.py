@@ -15,7 +15,7 @@ from cxreport.data.subsets import train_part
 from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.recipe import Recipe, RecipeFile
-from cxreport.study import Study
+from cxreport.study import SidedKind, Study
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ class RunStudies:
     counts: dict[str, int] = field(default_factory=dict)
     parts: tuple[tuple[int, float], ...] = ()
     """Size and weight of the datasets that ``train`` is made of, where they have weights."""
+    images: bool = True
+    """Whether batches have images; else they have no view."""
+    labels: list[dict[str, int]] = field(default_factory=list)
+    findings: list[frozenset[SidedKind] | None] = field(default_factory=list)
+    """``labels`` and ``findings`` of every study of ``train``, where an objective may ask for them."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: PreparedDataset) -> RunStudies:
@@ -83,4 +88,5 @@ class Batches(lightning.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             parts=self._studies.parts,
+            images=self._studies.images,
         )

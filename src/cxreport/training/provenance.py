@@ -22,6 +22,8 @@ PACKAGES = (
     "torch",
     "torchvision",
     "lightning",
+    "transformers",
+    "tokenizers",
     "datasets",
     "numpy",
     "safetensors",

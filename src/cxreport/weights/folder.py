@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,30 +53,39 @@ def write_folder(
     `write_more` puts further files into the folder that it is given. Raises UserError when `folder` holds
     something else or cannot be written.
     """
+    with replacing(folder, form.noun) as part:
+        write_tensors(part / WEIGHTS, module.state_dict())
+        write_more(part)
+        write_json(part / PROVENANCE, provenance)
+        tree = {"format": form.name} | config | {"files": digests_of(part)}
+        write_json(part / CONFIG, tree | {"sha256": _config_digest(tree)})
+
+
+@contextmanager
+def replacing(folder: Path, noun: str) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder`, itself a `noun` or free, in one step.
+
+    Raises UserError when `folder` holds something else or cannot be written.
+    """
     if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not a {form.noun}; choose another name or remove it.")
+        raise UserError(f"{folder} exists and is not a {noun}; choose another name or remove it.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             part.chmod(0o755)
-            write_tensors(part / WEIGHTS, module.state_dict())
-            write_more(part)
-            _write_json(part / PROVENANCE, provenance)
-            digests = {path.name: digest_of(path) for path in sorted(part.iterdir())}
-            tree = {"format": form.name} | config | {"files": digests}
-            _write_json(part / CONFIG, tree | {"sha256": _config_digest(tree)})
+            yield part
             _replace(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"Cannot write the {form.noun} {folder}: {reason}.") from error
+        raise UserError(f"Cannot write the {noun} {folder}: {reason}.") from error
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file; tensors may be views and on any device."""
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata)
 
 
 def read_folder(folder: Path, form: Format) -> dict[str, Any]:
@@ -102,8 +112,7 @@ def read_folder(folder: Path, form: Format) -> dict[str, Any]:
     digest = config.pop("sha256", None)
     if digest != _config_digest(config):
         raise UserError(f"{path} was altered after the {form.noun} was written; restore it or {form.remedy}.")
-    for name, expected in config["files"].items():
-        _verify(folder / name, expected, form)
+    verify_files(folder, config["files"], form.remedy)
     return config
 
 
@@ -161,17 +170,26 @@ def _replace(part: Path, folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _verify(path: Path, expected: str, form: Format) -> None:
-    if not path.is_file():
-        raise UserError(f"{path} is missing; restore it or {form.remedy}.")
-    refuse_pickle(path)
-    if digest_of(path) != expected:
-        raise UserError(
-            f"{path} is damaged or was altered (its SHA-256 differs); restore it or {form.remedy}."
-        )
+def verify_files(folder: Path, digests: dict[str, str], remedy: str) -> None:
+    """UserError unless every file of `digests` is as it was written; `remedy` is how to get a good one."""
+    for name, expected in digests.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing; restore it or {remedy}.")
+        refuse_pickle(path)
+        if digest_of(path) != expected:
+            raise UserError(
+                f"{path} is damaged or was altered (its SHA-256 differs); restore it or {remedy}."
+            )
 
 
-def _write_json(path: Path, tree: dict[str, Any]) -> None:
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file in `folder`."""
+    return {path.name: digest_of(path) for path in sorted(folder.iterdir())}
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """A readable JSON file."""
     path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,145 @@
+"""The arms of a comparison: encoders, where their weights come from, and the proof that they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from cxreport.encoders import ENCODERS, Encoder, build_encoder, entry_of
+from cxreport.encoders.folder import origin, read_options
+from cxreport.errors import UserError
+from cxreport.options import EncoderOptions
+from cxreport.training.task import seed_everything
+from cxreport.weights.folder import WEIGHTS, read_provenance_file, read_tensors
+
+IMAGENET, FRESH = "imagenet", "fresh:"
+_IMAGENET_ENCODER = EncoderOptions(name="efficientnet_lite0", pretrained=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A named encoder: of a folder (``options.init``), with ImageNet weights, or fresh from every seed."""
+
+    name: str
+    options: EncoderOptions
+    weights: dict[str, Any] | str = "fresh"
+    """Where the folder's weights come from, with their SHA-256; or ``ImageNet`` or ``fresh``."""
+
+    @classmethod
+    def parse(cls, text: str, image_size: int) -> Arm:
+        """``NAME=SPEC``.
+
+        SPEC is an encoder folder or the run folder of a pre-training, ``imagenet`` (EfficientNet-lite0), or
+        ``fresh:`` before a folder, an encoder's name or a mapping of encoder options: the same architecture
+        with fresh weights. UserError for anything else, and for a folder that nobody trained.
+        """
+        name, _, spec = text.partition("=")
+        if not name or not spec or not all(letter.isalnum() or letter in "-_." for letter in name):
+            raise UserError(
+                f"--arm {text}: give NAME=FOLDER, NAME=imagenet or NAME=fresh:ENCODER, the name of letters, "
+                "digits, dots, underscores and hyphens."
+            )
+        if spec == IMAGENET:
+            return cls(name, _IMAGENET_ENCODER, "ImageNet")
+        if spec.startswith(FRESH):
+            return cls(name, _sized(_fresh_options(spec.removeprefix(FRESH), text), image_size))
+        folder = Path(spec)
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        options = read_options(folder)
+        _refuse_untrained(folder, options)
+        own = _sized(options, image_size).model_copy(update={"init": str(folder)})
+        return cls(name, own, origin(folder))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every seed has weights of its own, which nothing has trained."""
+        return self.options.init is None and not self.options.pretrained
+
+    def build(self, seed: int) -> Encoder:
+        """The encoder, fresh parts drawn from `seed`; RuntimeError when its weights are not the folder's."""
+        seed_everything(seed)
+        encoder = build_encoder(self.options)
+        if self.options.init is not None:
+            folder = Path(self.options.init)
+            if origin(folder) != self.weights:
+                raise UserError(
+                    f"The weights in {folder} changed; start again when its training is finished."
+                )
+            check_loaded(encoder, folder)
+        return encoder
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies the arm: options and origin of the weights, without paths."""
+        return {"encoder": self.options.untrained().model_dump(mode="json"), "weights": self.weights}
+
+
+def check_loaded(encoder: nn.Module, folder: Path) -> None:
+    """RuntimeError unless the encoder's tensors are those of `folder`, bit by bit.
+
+    Tensors that were made for another image size or number of scans have other shapes and are not compared;
+    those that are must hold most of the folder's weights.
+    """
+    weights, own = read_tensors(folder / WEIGHTS), encoder.state_dict()
+    compared = [key for key, value in weights.items() if key in own and own[key].shape == value.shape]
+    other = [key for key in compared if not torch.equal(own[key].cpu(), weights[key])]
+    if other:
+        raise RuntimeError(
+            f"{len(other)} tensors of the encoder, {other[0]} first, are not those of {folder}."
+        )
+    share = sum(weights[key].numel() for key in compared) / sum(value.numel() for value in weights.values())
+    if share < 0.5:
+        raise RuntimeError(f"Only {share:.0%} of the weights in {folder} stand in the encoder as they are.")
+
+
+def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _refuse_untrained(folder: Path, options: EncoderOptions) -> None:
+    """UserError when the weights of `folder` are those that its own seed starts from."""
+    seed = read_provenance_file(folder).get("seed")
+    if not isinstance(seed, int):
+        return
+    seed_everything(seed)
+    fresh, weights = build_encoder(options.untrained()).state_dict(), read_tensors(folder / WEIGHTS)
+    if all(key in weights and torch.equal(value, weights[key]) for key, value in fresh.items()):
+        raise UserError(
+            f"{folder} holds the fresh weights of seed {seed}, which nothing has trained; name the folder of "
+            f"a finished pre-training, or give fresh:{folder}."
+        )
+
+
+def _fresh_options(spec: str, text: str) -> EncoderOptions:
+    if spec in ENCODERS:
+        return EncoderOptions(name=spec)
+    if not spec.startswith("{"):
+        folder = Path(spec)
+        return read_options(folder / "model" if (folder / "model").is_dir() else folder)
+    try:
+        options = EncoderOptions.model_validate(yaml.safe_load(spec))
+    except (yaml.YAMLError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not a YAML mapping"
+        raise UserError(
+            f"--arm {text}: {reason}; write encoder options as in {{name: vit_tiny, depths: [6]}}."
+        ) from None
+    return options.untrained()
+
+
+def _sized(options: EncoderOptions, image_size: int) -> EncoderOptions:
+    """The encoder for images of this side, where it is made for one and the options leave it out."""
+    if options.image_size is None and "image_size" in entry_of(options.name).options:
+        return options.model_copy(update={"image_size": image_size})
+    return options
