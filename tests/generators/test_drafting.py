@@ -152,6 +152,26 @@ def test_every_study_gets_a_complete_line(dataset: PreparedDataset, recipe: Reci
     assert sorted(file.name for file in out.parent.iterdir()) == ["predictions.jsonl"]
 
 
+def test_evidence_stands_in_the_lines_where_it_was_asked_for(
+    dataset: PreparedDataset, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.jsonl"
+    draft_split(Brightness(), recipe, dataset, "test", out, controls=False, evidence="scores")
+    assert lines_of(out)[1]["evidence"] == [
+        {
+            "sentence": TEXTS["left"],
+            "start": 0,
+            "end": len(TEXTS["left"]),
+            "mean_logprob": 0.0,
+            "maps": [],
+            "bank": [],
+        }
+    ]
+    assert evaluate_file(out)["n"] == 7
+    with pytest.raises(UserError, match="no attention"):
+        draft_split(Brightness(), recipe, dataset, "test", tmp_path / "q.jsonl", evidence="attention")
+
+
 def test_controls_come_from_train_and_from_other_studies(
     dataset: PreparedDataset, recipe: Recipe, tmp_path: Path
 ) -> None:

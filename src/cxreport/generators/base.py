@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -40,6 +40,11 @@ class TrainStudies:
 
 class Generator(nn.Module, ABC):
     """Writes draft reports. B studies of a batch have up to V views each, see ``cxreport.data.batch``."""
+
+    trainable: ClassVar[bool] = True
+    """Whether there is anything to train; what is not is complete once it is built."""
+    scores_texts: ClassVar[bool] = True
+    """Whether :meth:`score` gives texts a probability."""
 
     @classmethod
     @abstractmethod

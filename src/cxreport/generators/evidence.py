@@ -211,7 +211,11 @@ def _watched(generator: Generator) -> Iterator[list[Any]]:
 
     def keep(module: Encoder, inputs: Any, tokens: Tokens) -> Tokens:
         torch.set_grad_enabled(True)
-        seen.append(replace(tokens, patches=tokens.patches.detach().requires_grad_()))
+        leaf = tokens.patches.detach().requires_grad_()
+        sequence, place = tokens.sequence, tokens.class_place
+        if sequence is not None and place is not None:
+            sequence = torch.cat([leaf[:, :place], sequence[:, [place]], leaf[:, place:]], dim=1)
+        seen.append(replace(tokens, patches=leaf, sequence=sequence))
         return seen[-1]
 
     handles = (encoder.register_forward_pre_hook(begin), encoder.register_forward_hook(keep))
