@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cxreport import __version__
-from cxreport.checkpoints.kinds import GENERATOR_KINDS, KINDS, PREFIX_KINDS, Kind
+from cxreport.checkpoints.kinds import BANK_KIND, GENERATOR_KINDS, KINDS, PREFIX_KINDS, Kind
 from cxreport.checkpoints.name_map import NameMap, listed, load_published, to_published
 from cxreport.encoders import build_encoder, entry_of
 from cxreport.encoders.folder import load_weights, read_options, save_encoder
@@ -111,9 +111,8 @@ def publish_encoder(folder: Path, kind_name: str, path: Path) -> int:
 def kind_of(name: str) -> Kind:
     """The kind called `name`; UserError for an unknown one."""
     if name not in KINDS:
-        raise UserError(
-            f"Unknown kind {name!r}; choose {', '.join([*KINDS, *GENERATOR_KINDS, *PREFIX_KINDS])}."
-        )
+        known = [*KINDS, *GENERATOR_KINDS, *PREFIX_KINDS, BANK_KIND]
+        raise UserError(f"Unknown kind {name!r}; choose {', '.join(known)}.")
     return KINDS[name]
 
 

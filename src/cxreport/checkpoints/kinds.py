@@ -300,3 +300,6 @@ PREFIX_KINDS: dict[str, PrefixKind] = {
     ),
 }
 """Kinds that become model folders beside a language model, see ``convert_prefix.py``."""
+
+BANK_KIND = "ammrg-bank"
+"""The kind of AM-MRG's banks of vectors, see ``convert_bank.py``."""

@@ -37,7 +37,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
-    from cxreport.checkpoints.kinds import GENERATOR_KINDS, PREFIX_KINDS
+    from cxreport.checkpoints.kinds import BANK_KIND, GENERATOR_KINDS, PREFIX_KINDS
 
     generator = kind in GENERATOR_KINDS
     if annotation is None and generator:
@@ -45,6 +45,9 @@ def convert(
 
     from cxreport.checkpoints.convert import convert_encoder, publish_encoder
 
+    if kind == BANK_KIND:
+        _convert_bank(source, out, as_json)
+        return
     if source.is_dir():
         with output(out):
             count = publish_encoder(source, kind, out)
@@ -77,3 +80,14 @@ def convert(
     options = {"name": done.options.name} | shape | {"init": str(out)}
     inside = ", ".join(f"{key}: {value}" for key, value in options.items())
     typer.echo(f"{out}: {done.options.name}. In a recipe: encoder: {{{inside}}}")
+
+
+def _convert_bank(source: Path, out: Path, as_json: bool) -> None:
+    from cxreport.checkpoints.convert_bank import WARNING, convert_bank
+
+    counts = convert_bank(source, out)
+    if as_json:
+        print_json({"folder": str(out), "vectors": counts, "warning": WARNING})
+        return
+    typer.echo(f"{out}: {sum(counts.values())} vectors of {len(counts)} label{'s' * (len(counts) > 1)}.")
+    typer.echo(f"Warning: {WARNING}", err=True)
