@@ -197,8 +197,59 @@ class MambaXrayOptions(PrefixOptions):
     """A Vision Mamba with four scans; ``init`` names the weights of stage 1 or 2."""
 
 
+class BaselineOptions(RecipeOptions):
+    """What the baselines share that were only told the train reports: no options."""
+
+    KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    generator: str
+
+
+class MostFrequentOptions(BaselineOptions):
+    """The most frequent train report, for everyone."""
+
+    generator: Literal["most_frequent"] = "most_frequent"
+
+
+class AllNormalOptions(BaselineOptions):
+    """The most frequent report of train studies labelled No Finding, for everyone."""
+
+    generator: Literal["all_normal"] = "all_normal"
+
+
+class RandomReportOptions(BaselineOptions):
+    """A train report drawn for each study."""
+
+    generator: Literal["random"] = "random"
+
+
+class NearestNeighbourOptions(BaselineOptions):
+    """The report of the train study whose image is nearest."""
+
+    generator: Literal["nearest_neighbour"] = "nearest_neighbour"
+    encoder: EncoderOptions = EncoderOptions()
+    """A trained one: ``init`` names it."""
+
+
+class ClassifierTemplateOptions(BaselineOptions):
+    """A sentence for every label that a classifier finds."""
+
+    generator: Literal["classifier_template"] = "classifier_template"
+    classifier: str | None = Field(None, min_length=1)
+    """Run or folder of the objective ``disease``; the model folder keeps its weights and not this path."""
+
+
 ModelOptions = Annotated[
-    R2GenOptions | R2GenCMNOptions | R2GenGPTOptions | R2GenCSROptions | MambaXrayOptions,
+    R2GenOptions
+    | R2GenCMNOptions
+    | R2GenGPTOptions
+    | R2GenCSROptions
+    | MambaXrayOptions
+    | MostFrequentOptions
+    | AllNormalOptions
+    | RandomReportOptions
+    | NearestNeighbourOptions
+    | ClassifierTemplateOptions,
     Field(discriminator="generator"),
 ]
 """The options of every generator, told apart by ``generator``."""

@@ -124,7 +124,7 @@ class TestEveryGenerator:
     def test_maps_lie_over_the_present_views(self, name: str, kind: Any) -> None:
         generator = build(name)
         if not generator.scores_texts:
-            with pytest.raises(UserError, match=r"no image encoder|no attention"):
+            with pytest.raises(UserError, match=r"no image encoder|no attention|no probability"):
                 generator.evidence(batch(), [Draft("clear .")] * 4, kind)
             return
         drafts = [Draft(text, (), 0.0) for text in batch().reports]

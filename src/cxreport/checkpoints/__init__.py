@@ -33,12 +33,15 @@ MODEL = Format("cxreport-model-1", "model folder", "train again")
 def save_model(folder: Path, generator: Generator, recipe: Recipe, provenance: dict[str, Any]) -> None:
     """Write a model folder; an older model folder of that name is replaced in one step.
 
-    The recipe in it does not say where an encoder's first weights lay: a model folder holds no path. Raises
+    The recipe in it does not say where first weights of an encoder or a classifier lay: a model folder holds
+    no path. Raises
     UserError when `folder` holds something else or cannot be written.
     """
     tree = recipe.model_dump(mode="json")
     if "encoder" in tree["model"]:
         tree["model"]["encoder"]["init"] = None
+    if "classifier" in tree["model"]:
+        tree["model"]["classifier"] = None
     write_folder(folder, MODEL, {"recipe": tree}, generator, provenance, generator.save_assets)
 
 
