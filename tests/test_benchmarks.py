@@ -92,3 +92,16 @@ def test_the_scan_is_timed_beside_peers_that_agree() -> None:
     ]
     assert encoders.crossover(rows) == pytest.approx(200)
     assert encoders.crossover(rows[1:]) is None
+
+
+def test_drafting_is_timed_beside_naive_decoding(tmp_path: Path) -> None:
+    """Whatever is kept or computed anew, the same texts are written."""
+    script, out = PHANTOMS.with_name("generators.py"), tmp_path / "found.json"
+    command = [sys.executable, str(script), "--quick", "--only", "mambaxray", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [row] = json.loads(out.read_text())["mambaxray"]
+    assert row["same_texts"] == {"nothing kept": True, "every report by itself": True}
+    assert row["reports_per_second"] == pytest.approx(2 / row["seconds"]["ours"])
+    for peer, ratio in row["times_as_fast"].items():
+        assert ratio == pytest.approx(row["seconds"][peer] / row["seconds"]["ours"])
+        assert f"{peer}: {ratio:.2f}" in done.stdout

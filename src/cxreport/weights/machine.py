@@ -256,7 +256,7 @@ def plain_set(items: list[Any]) -> set[Any]:
 
 @contextmanager
 def sentences(path: Path, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
-    """Refusals, `damage` and what the system says become UserError about `path`, which has a limit of size."""
+    """Refusals, `damage` and what the system says become UserError about `path`, whose size has a limit."""
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise RefusedError(f"has more than {MOST_FILE_BYTES // 2**30} GB")
