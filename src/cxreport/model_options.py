@@ -96,7 +96,8 @@ class LanguageModelOptions(RecipeOptions):
     lora: LoraOptions = LoraOptions()
     """Used with ``tuning: lora``."""
     dtype: Literal["auto", "32", "bf16", "16"] = "auto"
-    """Type of its weights; ``auto`` is what its config.json says, and 32 where everything is trained."""
+    """Type of its weights; ``auto`` is what its config.json says, and 32 where everything is
+    trained: in a half type small steps would be rounded away."""
     quantised: Literal["no", "8-bit", "4-bit"] = "no"
     """Hold the frozen weights in fewer bits; needs the package bitsandbytes, and a GPU."""
     store: bool = False

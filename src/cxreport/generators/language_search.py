@@ -53,13 +53,22 @@ def read_after(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) 
 
 def joined(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings (B, P + T, D), mask and positions (B, P + T) of ids (B, T) after `prefix`."""
-    embeddings = torch.cat([prefix.embeddings, model.embed(ids)], dim=1)
+    embeddings = in_a_row([prefix.embeddings, model.embed(ids)])
     after = prefix.mask.sum(dim=1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
     return (
         embeddings,
         torch.cat([prefix.mask, mask], dim=1),
         torch.cat([prefix.positions, after], dim=1),
     )
+
+
+def in_a_row(embeddings: Sequence[Tensor]) -> Tensor:
+    """Embeddings (B, N, D) of one type one after another.
+
+    Outside autocast, which to bfloat16 refuses float16: published systems train like this.
+    """
+    with torch.autocast(embeddings[0].device.type, enabled=False):
+        return torch.cat(list(embeddings), dim=1)
 
 
 def search(

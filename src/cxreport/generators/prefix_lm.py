@@ -25,10 +25,11 @@ from torch.nn import functional
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator, TrainStudies
+from cxreport.generators.decoding import refuse_unheeded
 from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
-from cxreport.generators.language_search import Prefix, read_after, search
+from cxreport.generators.language_search import Prefix, in_a_row, read_after, search
 from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
 from cxreport.generators.views import mean_of_views, spread
@@ -162,7 +163,7 @@ class PrefixLM(Generator):
     def prefix(self, batch: Batch, seen: Seen) -> Prefix:
         """All that the language model reads before a report; UserError where its window is too small."""
         parts, pieces, masks = self._pieces(batch, seen)
-        prefix = Prefix.of(torch.cat(pieces, dim=1), torch.cat(masks, dim=1))
+        prefix = Prefix.of(in_a_row(pieces), torch.cat(masks, dim=1))
         image = sum(part.embeddings.shape[1] for part in parts if part.image and part.embeddings is not None)
         self._check_window(prefix.mask.shape[1], image)
         return prefix
@@ -207,7 +208,7 @@ class PrefixLM(Generator):
         The log-probabilities of its tokens are the language model's own: no penalty, temperature or least
         length enters them.
         """
-        self._check_decoding(decoding)
+        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
         start = time.perf_counter()
         training = self.training
         self.eval()
@@ -363,10 +364,6 @@ class PrefixLM(Generator):
             if END in self.language_model.tokenizer.decode(ids[:count]):
                 return ids[:count]
         return ids
-
-    def _check_decoding(self, decoding: DecodingOptions) -> None:
-        if unheeded := decoding.unheeded(self.options.KNOWN_DECODING):
-            raise UserError(f"This generator does not know decoding.{', decoding.'.join(unheeded)}.")
 
     def _check_window(self, prompt: int, image: int = 0, report: int = 0) -> None:
         window = self.language_model.window
