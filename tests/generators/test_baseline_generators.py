@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from test_registry import batch
 from tiny_encoders import classifier_folder, encoder_folder
-from tiny_studies import train_studies
+from tiny_studies import study, train_studies
 
+from cxreport.checkpoints import load_model, read_provenance
 from cxreport.data.batch import Batch, loader
+from cxreport.data.store import write_dataset
 from cxreport.errors import UserError
 from cxreport.generators import generator_class
 from cxreport.generators.classifier_template import best_thresholds
@@ -28,7 +31,9 @@ from cxreport.model_options import (
 from cxreport.objectives.predicting import LabelPredictions
 from cxreport.options import DataOptions, DecodingOptions, EncoderOptions
 from cxreport.phantom.parser import parse
+from cxreport.recipe import Recipe
 from cxreport.study import Finding
+from cxreport.training import fit
 
 TEXTS = ["clear .", "effusion .", "normal .", "effusion .", "effusion .", "edema .", "normal .", "nodule ."]
 """Every other study is labelled No Finding, the first one too."""
@@ -153,3 +158,20 @@ def test_a_damaged_memory_is_told(tmp_path: Path) -> None:
     (tmp_path / "reports.json").write_text("[")
     with pytest.raises(UserError, match=r"reports\.json cannot be read"):
         generator_class("random").load_assets(RandomReportOptions(), tmp_path)
+
+
+def test_a_run_with_nothing_to_train_is_finished_once_it_is_built(tmp_path: Path) -> None:
+    train = [study(number, text, normal=True) for number, text in enumerate(TEXTS)]
+    val = [replace(study(90 + number, "clear .", normal=True), split="val") for number in range(2)]
+    dataset = write_dataset([*train, *val], tmp_path / "data", source="test", source_version="1", options={})
+    recipe = Recipe(name="floor", data=DataOptions(image_size=32), model=MostFrequentOptions())
+    model = fit(recipe, dataset, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["status"], facts["epochs"], facts["kept_epoch"]) == ("finished", 0, None)
+    assert (facts["parameters"], facts["studies"]["train"]) == (0, 8)
+    assert read_provenance(model)["dataset"]["sha256"] == dataset.sha256
+    loaded, _ = load_model(model)
+    assert [draft.text for draft in loaded.generate(batch(), DECODING)] == ["effusion ."] * 4
+    written = (model / "config.json").stat().st_mtime_ns
+    assert fit(recipe, dataset, tmp_path / "run", resume=True) == model
+    assert (model / "config.json").stat().st_mtime_ns == written
