@@ -11,7 +11,7 @@ import torch
 from tiny_language import bytes_folder, words_folder
 
 from cxreport.generators.language_models import LanguageModel, load_language_model
-from cxreport.generators.language_search import DrawnTokens, Prefix, read_after, search
+from cxreport.generators.language_search import DrawnTokens, Prefix, begun, read_after, search
 from cxreport.model_options import LanguageModelOptions
 from cxreport.options import DecodingOptions
 
@@ -97,6 +97,20 @@ def test_a_study_alone_is_written_as_in_a_batch(
     together = search(model, prefix, decoding, IDS)
     each = [search(model, alone(prefix, index), decoding, IDS[index : index + 1])[0] for index in range(3)]
     assert together == each
+
+
+@torch.no_grad()
+def test_a_prompt_read_once_for_all(model: LanguageModel, prefix: Prefix) -> None:
+    cache = begun(model, prefix)
+    for decoding in (options(), options("beam", beam_size=3), options("sample")):
+        shared = search(model, prefix, decoding, IDS, cache)
+        assert shared == search(model, prefix, decoding, IDS)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 3, 0, 0], [4, 4, 4, 0]])
+    mask = torch.arange(4) < torch.tensor([[4], [2], [3]])
+    shared, plain = read_after(model, prefix, ids, mask, cache), read_after(model, prefix, ids, mask)
+    torch.testing.assert_close(shared[mask], plain[mask], atol=1e-4, rtol=1e-4)
+    assert cache.get_seq_length() == 6, "nothing is added to what is shared"
+    assert begun(model, Prefix(prefix.embeddings[:, -1:], prefix.mask[:, -1:])) is None
 
 
 @torch.no_grad()

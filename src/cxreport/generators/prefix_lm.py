@@ -29,7 +29,7 @@ from cxreport.generators.decoding import refuse_unheeded
 from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
-from cxreport.generators.language_search import Prefix, in_a_row, read_after, search
+from cxreport.generators.language_search import Prefix, begun, in_a_row, read_after, search
 from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
 from cxreport.generators.views import mean_of_views, spread
@@ -215,10 +215,11 @@ class PrefixLM(Generator):
         with torch.inference_mode():
             prefix = self.prefix(batch, self.look(batch))
             self._check_window(prefix.mask.shape[1], report=decoding.max_length)
-            written = search(self.language_model, prefix, decoding, batch.study_ids)
+            cache = begun(self.language_model, prefix)
+            written = search(self.language_model, prefix, decoding, batch.study_ids, cache)
             if self.options.published:
                 written = [self._until_end(ids) for ids in written]
-            logprobs = self._logprobs(prefix, *self._padded(written))
+            logprobs = self._logprobs(prefix, *self._padded(written), cache)
         self.train(training)
         seconds = (time.perf_counter() - start) / len(written)
         return [
@@ -338,9 +339,9 @@ class PrefixLM(Generator):
         mask = [[place < len(ids) for place in range(longest)] for ids in written]
         return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
 
-    def _logprobs(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> Tensor:
-        """Log-probabilities (B, T) of ids (B, T) after `prefix`."""
-        logits = read_after(self.language_model, prefix, ids, mask).float()
+    def _logprobs(self, prefix: Prefix, ids: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """Log-probabilities (B, T) of ids (B, T) after `prefix`, of which `cache` may be the beginning."""
+        logits = read_after(self.language_model, prefix, ids, mask, cache).float()
         return logits.gather(2, ids.unsqueeze(2)).squeeze(2) - logits.logsumexp(dim=2)
 
     def _draft(self, ids: list[int], logprobs: tuple[float, ...], seconds: float) -> Draft:
