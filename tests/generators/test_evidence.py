@@ -16,6 +16,7 @@ from cxreport.data.batch import Batch
 from cxreport.encoders import Encoder, Tokens
 from cxreport.errors import UserError
 from cxreport.generators import GENERATORS
+from cxreport.generators.base import Generator
 from cxreport.generators.evidence import (
     ScoredText,
     evidence_tree,
@@ -101,6 +102,16 @@ def test_attention_weights_are_those_of_torch() -> None:
     torch.testing.assert_close(ours.weights(x, context, seen[:, None, None]), expected)
 
 
+def maps_of(generator: Generator, studies: Batch, kind: Any) -> list[tuple[SentenceEvidence, ...]]:
+    """Evidence of the studies' own reports; skips where image tokens are no patches and it says so."""
+    try:
+        return generator.evidence(studies, [Draft(text) for text in studies.reports], kind)
+    except UserError as error:
+        if "not the patches" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
 @pytest.mark.parametrize("name", sorted(GENERATORS))
 class TestEveryGenerator:
     def test_texts_are_scored_as_the_loss_scores_reports(self, name: str) -> None:
@@ -127,8 +138,7 @@ class TestEveryGenerator:
             with pytest.raises(UserError, match=r"no image encoder|no attention|no probability"):
                 generator.evidence(batch(), [Draft("clear .")] * 4, kind)
             return
-        drafts = [Draft(text, (), 0.0) for text in batch().reports]
-        found = generator.evidence(batch(), drafts, kind)
+        found = maps_of(generator, batch(), kind)
         assert [len(sentences) for sentences in found] == [2, 1, 2, 1]
         assert generator.training
         assert all(parameter.grad is None for parameter in generator.parameters())
@@ -144,10 +154,9 @@ class TestEveryGenerator:
         generator = build(name).eval()
         if not generator.scores_texts:
             return
-        text = batch().reports[1]
         for kind in ("attention", "gradient"):
-            whole = generator.evidence(batch(), [Draft(one) for one in batch().reports], kind)[1]
-            [alone] = generator.evidence(row(batch(), 1, views=1), [Draft(text)], kind)
+            whole = maps_of(generator, batch(), kind)[1]
+            [alone] = maps_of(generator, row(batch(), 1, views=1), kind)
             for ours, theirs in zip(whole, alone, strict=True):
                 assert ours.maps[0].values == pytest.approx(theirs.maps[0].values, abs=1e-3)
 
