@@ -39,7 +39,13 @@ def convert(
     """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
     from cxreport.checkpoints.kinds import BANK_KIND, GENERATOR_KINDS, PREFIX_KINDS
 
-    generator = kind in GENERATOR_KINDS
+    generator, prefix = kind in GENERATOR_KINDS, kind in PREFIX_KINDS
+    given = {"--annotation": (annotation, generator), "--language-model": (language_model, prefix)}
+    given |= {"--recipe": (recipe, prefix), "--encoder": (encoder, prefix)}
+    if unheeded := [name for name, (value, heeded) in given.items() if value is not None and not heeded]:
+        raise typer.BadParameter(f"the kind {kind} has no {' and no '.join(unheeded)}.")
+    if source.is_dir() and (generator or prefix or kind == BANK_KIND):
+        raise typer.BadParameter(f"{source} is a folder; the way back is for encoders, not for {kind}.")
     if annotation is None and generator:
         raise typer.BadParameter(f"the kind {kind} needs --annotation, whose train reports give its words.")
 
@@ -54,7 +60,7 @@ def convert(
         facts = {"file": str(out), "tensors": count}
         print_json(facts) if as_json else typer.echo(f"{out}: {count} tensors under their published names.")
         return
-    if kind in PREFIX_KINDS:
+    if prefix:
         from cxreport.checkpoints.convert_prefix import convert_prefix
         from cxreport.recipe import Recipe
 
@@ -74,7 +80,7 @@ def convert(
         return
     for line in done.account.lines():
         typer.echo(line)
-    if generator or kind in PREFIX_KINDS:
+    if generator or prefix:
         typer.echo(f"{out}: a model folder, for cxreport generate.")
         return
     options = {"name": done.options.name} | shape | {"init": str(out)}
