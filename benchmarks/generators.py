@@ -286,7 +286,10 @@ def main() -> None:
     chosen = options.only or list(recipes)
     for name in sorted({*chosen} - {*recipes}):
         parser.error(f"{name} has no recipe for a CPU; those that have are {', '.join(recipes)}")
-    found: dict[str, Any] = {"machine": machine(), "settings": {"length": options.length, "generators": {}}}
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "settings": {"length": options.length, "threads": options.threads, "generators": {}},
+    }
     print(f"{'generator':12}{'beam':>6}{'batch':>7}{'reports/s':>11}   times as fast as", flush=True)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
