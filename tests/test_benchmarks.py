@@ -76,6 +76,20 @@ def test_metrics_are_timed_beside_pycocoevalcap(tmp_path: Path) -> None:
     assert result["pairs"] == 200
 
 
+def test_banks_are_searched_beside_faiss_and_find_the_same(tmp_path: Path) -> None:
+    script = PHANTOMS.with_name("banks.py")
+    command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "banks.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads((tmp_path / "banks.json").read_text())
+    assert found["peer"].startswith("faiss")
+    assert [row["torch"]["entries"] for row in found["rows"]] == [500, 4000]
+    assert all(row["same_entries"] for row in found["rows"])
+    row = found["rows"][1]
+    expected = row["faiss"]["ms_a_query_batch_16"] / row["torch"]["ms_a_query_batch_16"]
+    assert row["ratio_batch_16"] == pytest.approx(expected)
+    assert "4,000" in done.stdout
+
+
 def test_the_scan_is_timed_beside_peers_that_agree() -> None:
     path = PHANTOMS.with_name("encoders.py")
     description = importlib.util.spec_from_file_location("benchmarks_encoders", path)

@@ -57,9 +57,8 @@ def open_features(path: Path, device: torch.device | str = "cpu") -> FeatureSour
             f"{path} has no encoder; name a run folder, a model folder or a folder of encoder weights."
         )
     module.eval().to(device)
-    return FeatureSource(
-        lambda batch: features(batch.to(device)), {"name": name, "sha256": weights_sha256(module)}, data
-    )
+    digest = weights_sha256(getattr(module, "encoder", module))
+    return FeatureSource(lambda batch: features(batch.to(device)), {"name": name, "sha256": digest}, data)
 
 
 def encoder_features(encoder: Encoder) -> Callable[[Batch], Tensor]:
