@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cxreport.options import DecodingOptions, EncoderOptions, RecipeOptions
+from cxreport.options import DecodingOptions, EncoderOptions, QueryOptions, RecipeOptions
 
 
 class EncoderDecoderOptions(RecipeOptions):
@@ -198,6 +198,43 @@ class MambaXrayOptions(PrefixOptions):
     """A Vision Mamba with four scans; ``init`` names the weights of stage 1 or 2."""
 
 
+class AssociationOptions(RecipeOptions):
+    """How a Hopfield memory is looked up; the defaults are AM-MRG's."""
+
+    heads: int = Field(6, ge=1, le=64)
+    head_width: int = Field(1024, ge=1)
+    """Width of the space in which each head finds entries."""
+    scaling: float = Field(4.0, gt=0)
+    """Inverse temperature of the association; a higher one reads fewer entries."""
+    steps: int | None = Field(0, ge=0)
+    """Most updates of a query among the entries before it reads them; null goes on until it has settled. Above
+    0 the studies of a batch influence each other, as published."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class AMMRGOptions(PrefixOptions):
+    """AM-MRG, stage 2 (Wang et al., IEEE TMI 2025)."""
+
+    generator: Literal["ammrg"] = "ammrg"
+    encoder: EncoderOptions = EncoderOptions(name="vision_mamba_large")
+    queries: QueryOptions = QueryOptions(image_width=1408)
+    """The disease queries; their width is also that of both memories."""
+    query_count: int = Field(14, ge=1, le=512)
+    memory: AssociationOptions = AssociationOptions()
+    """Of both memories."""
+    visual_memory: bool = True
+    """Look up disease tokens and class-activation patches of train studies."""
+    report_memory: bool = True
+    """Look up reports of train studies."""
+    visual_bank: str | None = Field(None, min_length=1)
+    """Folder of ``cxreport bank make --kind disease``; the model folder keeps its banks and not this path."""
+    report_bank: str | None = Field(None, min_length=1)
+    """Folder of ``cxreport bank make --kind report``, kept likewise."""
+    hide_own: bool = True
+    """A study does not see the entries of its own patient, so that in training it cannot look up its own
+    report. Published: it does."""
+
+
 class BaselineOptions(RecipeOptions):
     """What the baselines share that were only told the train reports: no options."""
 
@@ -246,6 +283,7 @@ ModelOptions = Annotated[
     | R2GenGPTOptions
     | R2GenCSROptions
     | MambaXrayOptions
+    | AMMRGOptions
     | MostFrequentOptions
     | AllNormalOptions
     | RandomReportOptions

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_banks import report_folder, visual_folder
 from tiny_encoders import classifier_folder, encoder_folder
 from tiny_language import words_folder
 from tiny_studies import train_studies
@@ -19,6 +20,8 @@ from cxreport.generators import GENERATORS, generator_class
 from cxreport.generators.base import Generator
 from cxreport.model_options import (
     AllNormalOptions,
+    AMMRGOptions,
+    AssociationOptions,
     ClassifierTemplateOptions,
     LanguageModelOptions,
     MambaXrayOptions,
@@ -30,7 +33,7 @@ from cxreport.model_options import (
     R2GenOptions,
     RandomReportOptions,
 )
-from cxreport.options import DecodingOptions, EncoderOptions
+from cxreport.options import DecodingOptions, EncoderOptions, QueryOptions
 from cxreport.recipe import Recipe
 
 REPORTS = [
@@ -78,6 +81,16 @@ TINY: dict[str, Any] = {
     ),
     "r2gencsr": R2GenCSROptions(
         encoder=EncoderOptions(width=4), language_model=LANGUAGE, prompt="none", context_pairs=1
+    ),
+    "ammrg": AMMRGOptions(
+        encoder=EncoderOptions(width=4),
+        language_model=LANGUAGE,
+        prompt="none",
+        queries=QueryOptions(width=12, layers=1, heads=2, feed_forward=16, dropout=0.0),
+        query_count=3,
+        memory=AssociationOptions(heads=2, head_width=6, dropout=0.0),
+        visual_bank=str(visual_folder()),
+        report_bank=str(report_folder()),
     ),
     "most_frequent": MostFrequentOptions(),
     "all_normal": AllNormalOptions(),
@@ -211,8 +224,9 @@ def without_paths(recipe: Recipe) -> Recipe:
     """The recipe as a model folder keeps it: where first weights lay is left out."""
     tree = recipe.model_dump()
     tree["model"].get("encoder", {})["init"] = None
-    if "classifier" in tree["model"]:
-        tree["model"]["classifier"] = None
+    for option in ("classifier", "visual_bank", "report_bank"):
+        if option in tree["model"]:
+            tree["model"][option] = None
     return Recipe.parse(tree)
 
 

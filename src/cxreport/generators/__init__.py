@@ -20,6 +20,7 @@ GENERATORS = {
     "r2gengpt": "cxreport.generators.r2gengpt:R2GenGPT",
     "r2gencsr": "cxreport.generators.r2gencsr:R2GenCSR",
     "mambaxray": "cxreport.generators.mambaxray:MambaXray",
+    "ammrg": "cxreport.generators.ammrg:AMMRG",
     "most_frequent": "cxreport.generators.memorised:MostFrequent",
     "all_normal": "cxreport.generators.memorised:AllNormal",
     "random": "cxreport.generators.memorised:RandomReport",
