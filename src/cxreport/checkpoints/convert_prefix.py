@@ -23,11 +23,10 @@ from cxreport.checkpoints.convert import (
 from cxreport.checkpoints.kinds import KINDS, PREFIX_KINDS, PrefixKind
 from cxreport.checkpoints.name_map import NameMap, listed, load_published
 from cxreport.checkpoints.published.r2gengpt import LOW_RANK, low_rank_names
-from cxreport.encoders import build_encoder
-from cxreport.encoders.folder import load_weights, origin, read_options
+from cxreport.encoders.folder import origin, read_options
 from cxreport.errors import UserError
 from cxreport.generators import generator_class
-from cxreport.generators.language_models import load_language_model
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.prefix_lm import PrefixLM
 from cxreport.model_options import PrefixOptions, R2GenGPTOptions
 from cxreport.recipe import Recipe
@@ -35,6 +34,8 @@ from cxreport.weights.torch_file import read_weights_file
 
 _PROJECTION = "llama_proj.weight"
 _LANGUAGE_MODEL = "llama_model."
+_KEPT = ("language_model.", "encoder.")
+"""Parts of ours that no file holds, or not every file."""
 
 
 def convert_prefix(
@@ -64,6 +65,8 @@ def convert_prefix(
         names = _names(generator, kind, weights)
         own = generator.state_dict()
         as_they_are = {f"own: {key}": key for key in own.keys() - names.ours}
+        if untold := sorted(key for key in as_they_are.values() if not key.startswith(_KEPT)):
+            raise UserError(f"it does not hold {listed(untold)}, which this model of the recipe needs.")
         whole = weights | {name: own[key] for name, key in as_they_are.items()}
         names |= NameMap(as_they_are)
         load_published(generator, whole, names)
@@ -117,11 +120,12 @@ def _model_options(
 
 
 def _built(options: PrefixOptions, encoder: Path | None) -> PrefixLM:
-    made = build_encoder(options.encoder)
-    if encoder is not None:
-        load_weights(made, encoder)
-    generator: Any = generator_class(options.generator)
-    built: PrefixLM = generator(options, made, load_language_model(options.language_model))
+    """The generator before the file's tensors are put in, its encoder from the folder where there is one."""
+    start = options.encoder.model_copy(update={"init": None if encoder is None else str(encoder)})
+    made: Any = generator_class(options.generator).build(
+        options.model_copy(update={"encoder": start}), TrainStudies([])
+    )
+    built: PrefixLM = made
     return built
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from cxreport.checkpoints.name_map import NameMap
+from cxreport.checkpoints.published.ammrg import BANK, POSITION_IDS, STAGE_2, stage2_names
 from cxreport.checkpoints.published.mae import transformer_names
 from cxreport.checkpoints.published.r2gengpt import projection_names
 from cxreport.checkpoints.published.resnet import torchvision_names
@@ -297,6 +298,15 @@ PREFIX_KINDS: dict[str, PrefixKind] = {
         prefixes=("visual_encoder.base_model.model.", "visual_encoder."),
         recipe="r2gengpt",
         names=lambda _: projection_names(),
+    ),
+    "ammrg": PrefixKind(
+        title="AM-MRG, stage 2, beside banks of your own",
+        encoder="mambaxray-stage3",
+        prefixes=("visual_encoder.",),
+        recipe="ammrg",
+        names=lambda made: stage2_names(made.queries, made.visual_memory, made.report_memory),
+        own=STAGE_2,
+        dropped=((re.escape(POSITION_IDS), "a leftover table"), (rf".*\.{BANK}$", "the memories' vectors")),
     ),
 }
 """Kinds that become model folders beside a language model, see ``convert_prefix.py``."""

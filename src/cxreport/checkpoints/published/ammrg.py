@@ -11,6 +11,11 @@ BANK = "lookup_weights"
 """The vectors of a memory; fixed in stage 2 and drawn anew in every run, so no delta file has them."""
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"
 """A leftover table of integers in the published state dict."""
+STAGE_2 = (
+    *("llama_proj.", "layer_norm.", "output_proj.", "disease_tokens"),
+    *("Qformer.", "Qformer_proj.", "HopfieldLayers.", "R_HopfieldLayers."),
+)
+"""Beginnings of stage-2 names beside the vision encoder's."""
 
 
 def disease_queries_names(queries: DiseaseQueries) -> NameMap:
@@ -50,12 +55,14 @@ def hopfield_names(memory: HopfieldMemory) -> NameMap:
     return NameMap(pairs, split={f"{core}.in_proj_bias": tuple(f"{ours}.bias" for ours in parts.values())})
 
 
-def stage2_names(queries: DiseaseQueries, visual: HopfieldMemory, reports: HopfieldMemory) -> NameMap:
+def stage2_names(
+    queries: DiseaseQueries, visual: HopfieldMemory | None, reports: HopfieldMemory | None
+) -> NameMap:
     """What a delta file of stage 2 has beside the vision encoder.
 
     Ours are the names of a module with the parts ``queries``, ``visual_memory``, ``report_memory``,
     ``memory_projection`` (the one linear layer behind all three), ``projection`` and ``norm``; the vectors of
-    the memories are not among them.
+    the memories are not among them, and neither is a memory that is None.
     """
     names = disease_queries_names(queries).prefixed("", "queries.") | projection_names()
     memories = {
@@ -63,6 +70,8 @@ def stage2_names(queries: DiseaseQueries, visual: HopfieldMemory, reports: Hopfi
         "R_HopfieldLayers.": ("report_memory.", reports),
     }
     for theirs, (ours, memory) in memories.items():
+        if memory is None:
+            continue
         whole = hopfield_names(memory)
         learnt = {key: value for key, value in whole.pairs.items() if key != BANK}
         names |= NameMap(learnt, split=whole.split).prefixed(theirs, ours)
