@@ -1,4 +1,4 @@
-"""Delta files of R2GenGPT and MambaXray-VL to model folders: transformers, peft, golden numbers."""
+"""Delta files of R2GenGPT, MambaXray-VL and AM-MRG to model folders: transformers, peft, golden numbers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ from typer.testing import CliRunner
 
 from cxreport.checkpoints import load_model, read_provenance
 from cxreport.checkpoints.convert import convert_encoder
-from cxreport.checkpoints.name_map import to_published
+from cxreport.checkpoints.name_map import NameMap, to_published
+from cxreport.checkpoints.published.ammrg import stage2_names
 from cxreport.checkpoints.published.vision_mamba import vision_mamba_names
 from cxreport.cli import app
 from cxreport.data.batch import Batch
 from cxreport.encoders import build_encoder
+from cxreport.generators.ammrg import AMMRG
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.prefix_lm import PrefixLM
+from cxreport.memories.bank import Bank, Entry, Origin
 from cxreport.options import DecodingOptions, EncoderOptions
+from cxreport.recipe import Recipe
 
 LANGUAGE_WIDTH = 32
+SHAPE: dict[str, Any] = {"width": 24, "depths": (3,), "state_size": 4, "patch": 8}
 SETTINGS = argparse.Namespace(llm_r=16, dataset="mimic_cxr")
 RECIPE = """
 name: tiny
@@ -228,7 +234,9 @@ class TestMambaXray:
         """A tiny encoder and a delta file's tensors."""
         torch.manual_seed(5)
         options = EncoderOptions(
-            name="vision_mamba_tiny", width=24, depths=(3,), state_size=4, patch=8, image_size=40
+            name="vision_mamba_tiny",
+            image_size=40,
+            **SHAPE,
         )
         encoder = build_encoder(options)
         for parameter in encoder.parameters():
@@ -284,3 +292,73 @@ class TestMambaXray:
         [pictures] = [value for value in inputs.values() if value.ndim == 4][:1]
         expected = projected(golden["outputs.tokens"], weights)
         torch.testing.assert_close(image_of(tmp_path / "model", pictures), expected, atol=1e-4, rtol=1e-4)
+
+
+class TestAMMRG:
+    """Stage 2 beside banks of one's own: its queries, memories and projections, and the encoder."""
+
+    SIZES = (
+        "queries: {width: 12, layers: 2, heads: 2, feed_forward: 16, image_width: 20}",
+        "memory: {heads: 2, head_width: 6}",
+    )
+
+    def settings(self, tmp_path: Path, width: int = 12) -> list[str]:
+        """The recipe's sizes and banks of random vectors of that width, for the command."""
+        for name, count in (("disease", 5), ("reports", 6)):
+            entries = [Entry(f"s{number}", f"p{number}") for number in range(count)]
+            vectors = torch.randn(count, width, generator=torch.Generator().manual_seed(count))
+            (tmp_path / name).mkdir()
+            Bank(vectors, entries, Origin({"source": "tiny"})).save(tmp_path / name, name)
+        sizes = [f"model.{each.replace(': ', '=', 1)}" for each in self.SIZES]
+        sizes += [f"model.visual_bank={tmp_path / 'disease'}", f"model.report_bank={tmp_path / 'reports'}"]
+        return [word for each in [*sizes, "model.query_count=4"] for word in ("--set", each)]
+
+    def tensors(self, tmp_path: Path, settings: list[str]) -> tuple[Any, dict[str, Tensor]]:
+        """A generator with random weights and its delta file's tensors."""
+        options = Recipe.parse(
+            {
+                "name": "tiny",
+                "model": {
+                    "generator": "ammrg",
+                    "encoder": {"name": "vision_mamba_tiny", "image_size": 40} | {**SHAPE},
+                    "language_model": {"path": words_folder()},
+                    "prompt": "none",
+                    "published": True,
+                },
+            }
+        )
+        recipe = Recipe.changed(options.model_dump(mode="json"), settings[1::2], "tiny")
+        torch.manual_seed(8)
+        generator: Any = AMMRG.build(recipe.model, TrainStudies([])).eval()  # type: ignore[arg-type]
+        for name, parameter in generator.named_parameters():
+            if not name.startswith("language_model."):
+                nn.init.normal_(parameter, std=0.3)
+        names = stage2_names(generator.queries, generator.visual_memory, generator.report_memory)
+        names |= vision_mamba_names(generator.encoder).prefixed("visual_encoder.", "encoder.")
+        own = generator.state_dict()
+        names |= NameMap({f"own: {key}": key for key in own.keys() - names.ours})
+        found = to_published(generator, names)
+        return generator, {key: value for key, value in found.items() if not key.startswith("own: ")}
+
+    def test_a_delta_file(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path)
+        generator, tensors = self.tensors(tmp_path, settings)
+        leftover = {"Qformer.bert.embeddings.position_ids": torch.arange(3)[None]}
+        vectors = {"HopfieldLayers.lookup_weights": torch.ones(1, 5, 12)}
+        printed = convert(write(tmp_path / "stage2.pth", tensors | leftover | vectors), "ammrg", *settings)
+        assert "Dropped, the memories' vectors: 1 (HopfieldLayers.lookup_weights)" in printed
+        converted, _ = load_model(tmp_path / "model")
+        assert isinstance(converted, AMMRG)
+        mask = torch.ones(2, 1, dtype=torch.bool)
+        batch = Batch(torch.randn(2, 1, 3, 40, 40), mask, ["a", "b"], ["", ""])
+        with torch.no_grad():
+            expected = generator.prefix(batch, generator.look(batch)).embeddings
+            found = converted.prefix(batch, converted.look(batch)).embeddings
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+    def test_banks_of_another_width_need_a_layer_that_no_file_has(self, tmp_path: Path) -> None:
+        _, tensors = self.tensors(tmp_path, self.settings(tmp_path))
+        (tmp_path / "narrow").mkdir()
+        settings = self.settings(tmp_path / "narrow", width=7)
+        told = convert(write(tmp_path / "stage2.pth", tensors), "ammrg", *settings, fails=True)
+        assert "it does not hold report_memory.fits.0.bias" in told

@@ -65,7 +65,8 @@ def convert_prefix(
         names = _names(generator, kind, weights)
         own = generator.state_dict()
         as_they_are = {f"own: {key}": key for key in own.keys() - names.ours}
-        if untold := sorted(key for key in as_they_are.values() if not key.startswith(_KEPT)):
+        learnt = {name for name, _ in generator.named_parameters() if not name.startswith(_KEPT)}
+        if untold := sorted(learnt & {*as_they_are.values()}):
             raise UserError(f"it does not hold {listed(untold)}, which this model of the recipe needs.")
         whole = weights | {name: own[key] for name, key in as_they_are.items()}
         names |= NameMap(as_they_are)

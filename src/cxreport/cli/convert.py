@@ -26,13 +26,16 @@ def convert(
     ] = None,
     threshold: Annotated[int, typer.Option(min=1, help="How often a word was seen there at least.")] = 3,
     language_model: Annotated[
-        str | None, typer.Option(help="mambaxray, r2gengpt: folder of the language model of the training.")
+        str | None, typer.Option(help="Delta files: folder of the language model of the training.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="mambaxray, r2gengpt: recipe of the training, for prompt and decoding.")
+        str | None, typer.Option(help="Delta files: recipe of the training, for prompt and decoding.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Delta files: change the recipe, model.views=mean.")
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="r2gengpt: folder of the encoder, where FILE does not hold it whole.")
+        Path | None, typer.Option(help="Delta files: folder of the encoder, where FILE does not hold it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,9 +43,12 @@ def convert(
     from cxreport.checkpoints.kinds import BANK_KIND, GENERATOR_KINDS, PREFIX_KINDS
 
     generator, prefix = kind in GENERATOR_KINDS, kind in PREFIX_KINDS
-    given = {"--annotation": (annotation, generator), "--language-model": (language_model, prefix)}
-    given |= {"--recipe": (recipe, prefix), "--encoder": (encoder, prefix)}
-    if unheeded := [name for name, (value, heeded) in given.items() if value is not None and not heeded]:
+    given: dict[str, tuple[object, bool]] = {
+        "--annotation": (annotation, generator),
+        "--language-model": (language_model, prefix),
+    }
+    given |= {"--recipe": (recipe, prefix), "--encoder": (encoder, prefix), "--set": (changes, prefix)}
+    if unheeded := [name for name, (value, heeded) in given.items() if value and not heeded]:
         raise typer.BadParameter(f"the kind {kind} has no {' and no '.join(unheeded)}.")
     if source.is_dir() and (generator or prefix or kind == BANK_KIND):
         raise typer.BadParameter(f"{source} is a folder; the way back is for encoders, not for {kind}.")
@@ -65,7 +71,7 @@ def convert(
         from cxreport.recipe import Recipe
 
         named = [f"model.language_model.path={language_model}"] if language_model else []
-        chosen = Recipe.load(recipe or PREFIX_KINDS[kind].recipe, named)
+        chosen = Recipe.load(recipe or PREFIX_KINDS[kind].recipe, named + (changes or []))
         done = convert_prefix(source, kind, out, chosen, encoder)
     elif annotation is not None and generator:
         from cxreport.checkpoints.convert_r2gen import convert_r2gen
