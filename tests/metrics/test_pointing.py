@@ -52,8 +52,9 @@ def test_hits_chance_and_other_sentences_by_hand() -> None:
 
 def test_an_empty_map_misses_and_chinese_is_read() -> None:
     text = "左 侧 少 量 胸 腔 积 液 ."
-    records = [{"evidence": [sentence(text, values)]} for values in ([0.0] * 4, [0.0, 0.0, 0.0, 1.0])]
-    assert pointing(records, [[LEFT], [LEFT]]).per_sample()[:, 0].tolist() == [0.0, 1.0]
+    first = Finding("pleural_effusion", "left", severity="mild", boxes={"frontal": (0.0, 0.0, 0.5, 0.5)})
+    records = [{"evidence": [sentence(text, values)]} for values in ([0.0] * 4, [1.0, 0.0, 0.0, 0.0])]
+    assert pointing(records, [[first], [first]]).per_sample()[:, 0].tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(("highest", "hit"), [("frontal", 1.0), ("lateral", 0.0)])
