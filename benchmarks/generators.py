@@ -44,6 +44,8 @@ from cxreport.generators.encoder_decoder import EncoderDecoder
 from cxreport.generators.language_search import Prefix, read_after, search
 from cxreport.generators.prefix_lm import PrefixLM
 from cxreport.generators.word_generator import WordGenerator
+from cxreport.memories.bank import Bank, Entry, Origin
+from cxreport.model_options import AMMRGOptions
 from cxreport.options import DecodingOptions
 from cxreport.recipe import Recipe, shipped_recipes
 from cxreport.training.generators import generator_subject
@@ -122,10 +124,11 @@ class Contestants:
         return found
 
     def forget(self) -> None:
-        """Write to the encoder's weights, so that what a generator keeps of its bank is made again."""
+        """Write to all weights but the language model's, so that what is kept of a bank is made again."""
         with torch.no_grad():
-            for parameter in self.generator.encoder_parameters():
-                parameter.add_(0)
+            for name, parameter in self.generator.named_parameters():
+                if not name.startswith("language_model."):
+                    parameter.add_(0)
 
     def _decoding(self, beam: int) -> DecodingOptions:
         method: Any = "greedy" if beam == 1 else "beam"
@@ -251,11 +254,26 @@ def language_model_folder(folder: Path, reports: list[str]) -> Path:
     return folder
 
 
+def banks(folder: Path, width: int) -> list[str]:
+    """Changes of a recipe of AM-MRG: two banks of random vectors, as many as Open-i trains on."""
+    changes = []
+    for option, name in (("visual_bank", "disease"), ("report_bank", "reports")):
+        vectors = torch.randn(2069, width, generator=torch.Generator().manual_seed(len(name)))
+        entries = [Entry(f"bank {number}", f"bank {number}") for number in range(len(vectors))]
+        (folder / name).mkdir(parents=True)
+        Bank(vectors, entries, Origin({"source": "random"})).save(folder / name, name)
+        changes.append(f"model.{option}={folder / name}")
+    return changes
+
+
 def built(
-    name: str, recipe_name: str, dataset: PreparedDataset, language_model: Path
+    name: str, recipe_name: str, dataset: PreparedDataset, root: Path, language_model: Path
 ) -> tuple[Generator, Recipe]:
     """The generator of a recipe with random weights, made as training makes it."""
     recipe = Recipe.load(recipe_name, CHANGES.get(name, []))
+    if isinstance(recipe.model, AMMRGOptions):
+        made = banks(root / "banks", recipe.model.queries.width)
+        recipe = Recipe.load(recipe_name, made)
     tree = recipe.model_dump(mode="json")
     if "language_model" in tree["model"]:
         tree["model"]["language_model"]["path"] = str(language_model)
@@ -298,7 +316,7 @@ def main() -> None:
         reports = [entry.findings or "" for entry in dataset.split("train").reports]
         language_model = options.language_model or language_model_folder(root / "language_model", reports)
         for name in chosen:
-            generator, recipe = built(name, recipes[name], dataset, language_model)
+            generator, recipe = built(name, recipes[name], dataset, root, language_model)
             contestants = Contestants(generator, options.length)
             rows = []
             for batch_size in options.batches:
