@@ -207,8 +207,8 @@ class AssociationOptions(RecipeOptions):
     scaling: float = Field(4.0, gt=0)
     """Inverse temperature of the association; a higher one reads fewer entries."""
     steps: int | None = Field(0, ge=0)
-    """Most updates of a query among the entries before it reads them; null goes on until it has settled. Above
-    0 the studies of a batch influence each other, as published."""
+    """Most updates of a query among the entries before it reads them; null goes on until it has settled. With
+    any the studies of a batch influence each other, as published."""
     dropout: float = Field(0.1, ge=0, lt=1)
 
 

@@ -46,7 +46,7 @@ def prefix_ammrg(item: Item) -> tuple[Values, Values]:
     own = {
         key: value
         for key, value in generator.state_dict().items()
-        if key.startswith(("language_model.", "encoder."))
+        if key.startswith(("language_model.", "encoder.")) or key.endswith("sha256")
     }
     names = stage2_names(generator.queries, generator.visual_memory, generator.report_memory) | NameMap(
         {f"own: {key}": key for key in own}

@@ -40,9 +40,9 @@ Banks = Mapping[str, Bank]
 class AMMRG(PrefixLM):
     """Disease queries read the image; what they found looks up both memories and follows the image tokens.
 
-    The language model reads M image tokens, the L queries, and L tokens of each memory, in this order. Queries
-    and memories pass one shared layer to the encoder's width, then the projection and norm of the image
-    tokens. Without a memory (``visual_memory``, ``report_memory``) its tokens are left out.
+    The language model reads M image tokens, the L queries, and L tokens of each memory, in this order.
+    Queries and memories pass one shared layer to the encoder's width, then the projection and norm of the
+    image tokens. Without a memory (``visual_memory``, ``report_memory``) its tokens are left out.
     """
 
     options: AMMRGOptions
@@ -80,7 +80,7 @@ class AMMRG(PrefixLM):
         return Part(embeddings=self.norm(self.projection(self.memory_projection(read))))
 
     def looked_up(self, batch: Batch, seen: Seen) -> tuple[Tensor, list[Lookup]]:
-        """The queries' states (B, L, W), and what they read from each memory with the association's weights."""
+        """The queries' states (B, L, W), and what they read from each memory with what weights."""
         asked, _ = self.queries(*self.joined_views(seen))
         hide = self.options.hide_own
         lookups = []
@@ -151,8 +151,8 @@ def _given_banks(options: AMMRGOptions) -> dict[str, Bank]:
             continue
         if path is None:
             raise UserError(
-                f"model.{memory}_bank is missing: make a bank with `cxreport bank make --kind {kind}` and name"
-                f" its folder, or set model.{memory}_memory=false."
+                f"model.{memory}_bank is missing: make a bank with `cxreport bank make --kind {kind}` and"
+                f" name its folder, or set model.{memory}_memory=false."
             )
         there = bank_names(Path(path))
         banks |= {name: Bank.load(Path(path), name) for name in names if name in there}

@@ -6,6 +6,7 @@ here it is projected once a step, and kept where weights do not change.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,11 @@ class BankMemory(HopfieldMemory):
 
     Vectors of another width than the memory's pass a linear layer of their bank, which is trained and saved
     with the generator (published for class-activation patches: random and lost). The vectors themselves are
-    no weights: they are saved as banks.
+    no weights: they are saved as banks. Weights remember the SHA-256 of the banks that they were trained with,
+    and loading them beside other banks raises UserError.
     """
+
+    sha256: Tensor
 
     def __init__(self, banks: Sequence[Bank], options: HopfieldOptions) -> None:
         super().__init__(None, options)
@@ -36,6 +40,9 @@ class BankMemory(HopfieldMemory):
         )
         for number, bank in enumerate(self.banks):
             self.register_buffer(f"vectors{number}", bank.vectors, persistent=False)
+        digest = hashlib.sha256("".join(bank.sha256 for bank in self.banks).encode()).digest()
+        self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
+        self.register_load_state_dict_pre_hook(_refuse_other_banks)
         self._kept: tuple[Any, Projected] | None = None
 
     def __len__(self) -> int:
@@ -76,13 +83,23 @@ class BankMemory(HopfieldMemory):
             return None
         if hidden.all(dim=1).any():
             raise UserError(
-                "All entries of a memory bank are of one patient, who is not to see them; make the bank of more"
-                " train studies."
+                "All entries of a memory bank are of one patient, who is not to see them; make the bank of"
+                " more train studies."
             )
         return hidden.to(self.get_buffer("vectors0").device)
 
     def _state(self) -> Any:
-        """Differs whenever a weight or vector is another one or was changed, and with the type of the results."""
+        """Differs with the type of results, and whenever a weight or vector is another or was changed."""
         tensors = [*self.parameters(), *self.buffers()]
         half = torch.is_autocast_enabled(tensors[0].device.type)
         return half, tuple((id(each), each.data_ptr(), each._version) for each in tensors)
+
+
+def _refuse_other_banks(memory: BankMemory, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """UserError where `weights` were trained with other banks than those of `memory`."""
+    found = weights.get(f"{prefix}sha256")
+    if found is not None and not torch.equal(found.cpu(), memory.sha256.cpu()):
+        raise UserError(
+            "The memory bank is another one than the weights were trained with; name the folder of the bank that"
+            " the training began with."
+        )

@@ -76,7 +76,7 @@ class HopfieldMemory(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
 
     def project(self, patterns: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Keys (H, Q, d) and values (H, Q, P) of the patterns, or of those given (Q, W); no state changes them.
+        """Keys (H, Q, d) and values (H, Q, P) of the patterns or of given ones (Q, W); no state changes them.
 
         Where weights stay as they are, keep the result and give it to :meth:`forward`.
         """
@@ -119,7 +119,7 @@ class HopfieldMemory(nn.Module):
             done += 1
         return association
 
-    def _associate(self, queries: Tensor, keys: Tensor, hidden: Tensor | None) -> Tensor:
+    def _associate(self, queries: Tensor, keys: Tensor, hidden: Tensor | None = None) -> Tensor:
         scores = self.options.scaling * queries @ keys.transpose(1, 2)
         if hidden is not None:
             scores = scores.masked_fill(hidden[:, None, None], -torch.inf)

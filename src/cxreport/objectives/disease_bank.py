@@ -38,8 +38,8 @@ class DiseaseBankOptions:
     """How much of what a bank takes; the defaults but for ``patch`` are AM-MRG's."""
 
     patch: Literal["token", "crop"] = "token"
-    """What a class-activation patch is: the encoder's token at a cell of its own grid, or the cell of a grid of
-    14 x 14, cut out of the image, resized to a whole image and encoded (published)."""
+    """What a class-activation patch is: the encoder's token at a cell of its own grid, or the cell of a grid
+    of 14 x 14, cut out of the image, resized to a whole image and encoded (published)."""
     threshold: float = 0.75
     """A cell is taken where the map, as a share of its highest place, is above this."""
     cells: int = 6
