@@ -14,8 +14,8 @@ from cxreport.metrics.labeler.parts import STATES
 from cxreport.study import Side
 
 _SENTENCE = re.compile(r"(?:[^。；;！!\n.]|\.(?=\d)){1,400}")
-"""A full stop is Chinese or, as cleaners write it, narrow; a decimal point is none. A text without full stops is
-cut, so that time grows with its length."""
+"""A full stop is Chinese or, as cleaners write it, narrow; a decimal point is none. A text without full stops
+is cut, so that time grows with its length."""
 _HEADING = re.compile(
     r"(?P<skip>临床(?:诊断|资料|信息)|检查目的|主诉|现病史|病史|检查(?:方法|技术|部位)|对比|申请目的)[:：]"
     r"|(?:影像|检查|放射学?|x线)?(?:所见|表现|描述|印象|诊断|意见|结论|提示)[:：]"
