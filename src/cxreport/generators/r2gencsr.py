@@ -81,7 +81,7 @@ class R2GenCSR(PrefixLM):
     def look(self, batch: Batch) -> Seen:
         """Encode the present views of `batch`, after the bank was made again where that is due."""
         self._looked = True
-        if self.contexts is not None and self.contexts.bank.images is None:
+        if self._begun and self.contexts is not None and self.contexts.bank.images is None:
             self._refresh(due=self._since >= len(self.contexts.bank) or not self.training)
             self._since += len(batch) if self.training else 0
         return super().look(batch)
