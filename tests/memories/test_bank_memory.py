@@ -1,4 +1,4 @@
-"""A Hopfield memory over banks: projected once, kept where nothing changes, blind to a sample's own patient."""
+"""A Hopfield memory over banks: projected once, kept where nothing changes, blind to one's own patient."""
 
 from __future__ import annotations
 

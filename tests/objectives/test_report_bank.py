@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from generators.tiny_language import REPORTS, words_folder
-from generators.tiny_studies import study
+from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cxreport.data.store import PreparedDataset, write_dataset
@@ -20,6 +22,18 @@ from cxreport.objectives.report_bank import make_report_bank
 from cxreport.objectives.text_encoder import TextEncoder, build_text_encoder
 from cxreport.options import DataOptions
 from cxreport.pretraining import TextOptions
+from cxreport.study import Report, Split, Study, View
+
+NORMAL = {"No Finding": 1}
+
+
+def study(number: int, text: str, labels: dict[str, int], split: Split = "train") -> Study:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (32, 32), dtype=np.uint8)).save(
+        file, "PNG"
+    )
+    view = View(file.getvalue(), 32, 32, "frontal")
+    return Study(f"s{number}", f"p{number}", (view,), Report(text), split, labels)
 
 
 def encoder(pooling: str = "mean") -> TextEncoder:
@@ -29,8 +43,9 @@ def encoder(pooling: str = "mean") -> TextEncoder:
 @pytest.fixture
 def dataset(tmp_path: Path) -> PreparedDataset:
     """Twelve train studies, four of them normal and one without a text; a test study."""
-    train = [study(n, "" if n == 5 else REPORTS[n % 4], normal=n < 4) for n in range(12)]
-    test = replace(study(20, REPORTS[0], normal=True), split="test")
+    rows = [NORMAL if n < 4 else {"Lung Opacity": 1} for n in range(12)]
+    train = [study(n, "" if n == 5 else REPORTS[n % 4], row) for n, row in enumerate(rows)]
+    test = study(20, REPORTS[0], NORMAL, "test")
     return write_dataset([*train, test], tmp_path / "data", source="test", source_version="1", options={})
 
 
@@ -62,7 +77,7 @@ def test_a_vector_is_what_the_language_model_thinks_of_the_report(
 def test_from_many_the_same_share_of_every_label(dataset: PreparedDataset, tmp_path: Path) -> None:
     bank = make(dataset, tmp_path / "a", most=6)
     assert len(bank) in (5, 6)  # the study without a text may be drawn
-    assert sum(entry.labels == {"No Finding": 1} for entry in bank.entries) == 2
+    assert sum(entry.labels == NORMAL for entry in bank.entries) == 2
     assert make(dataset, tmp_path / "b", most=6).sha256 == bank.sha256
     ids = [{e.study_id for e in make(dataset, tmp_path / f"c{s}", most=6, seed=s).entries} for s in range(3)]
     assert ids[0] != ids[1] or ids[1] != ids[2]
@@ -84,7 +99,7 @@ def test_a_planted_report_of_the_test_split_is_refused(dataset: PreparedDataset,
 
 def test_nothing_to_read(tmp_path: Path) -> None:
     silent = write_dataset(
-        [study(0, "", normal=True)], tmp_path / "data", source="test", source_version="1", options={}
+        [study(0, "", NORMAL)], tmp_path / "data", source="test", source_version="1", options={}
     )
     with pytest.raises(UserError, match="has a text in its section findings"):
         make(silent, tmp_path / "bank")

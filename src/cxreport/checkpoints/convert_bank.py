@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from cxreport import __version__
+from cxreport.checkpoints.convert import state_dict_of
 from cxreport.checkpoints.kinds import BANK_KIND
+from cxreport.checkpoints.published.ammrg import TOKENS
 from cxreport.errors import UserError
+from cxreport.memories.bank import UNKNOWN, Bank, Entry, Origin
+from cxreport.study import LABELS
 from cxreport.weights.array_file import read_arrays_file
 from cxreport.weights.folder import WEIGHTS, Format, digest_of, read_folder, read_tensors, write_folder
+from cxreport.weights.torch_file import read_weights_file
 
 PUBLISHED_BANK = Format("cxreport-published-bank-1", "folder of a published bank", "convert again")
+_SEED = 9223
 WARNING = (
     "Nothing in the file says from which studies its vectors were made, and the published code makes the bank"
     " of reports from the test split: drafts that look things up in it cannot be scored on the dataset that"
@@ -24,8 +30,20 @@ WARNING = (
 )
 
 
-def convert_bank(path: Path, folder: Path) -> dict[str, int]:
+def convert_bank(
+    path: Path,
+    folder: Path,
+    *,
+    tokens: Path | None = None,
+    most: int | None = None,
+    most_of_label: int | None = None,
+) -> dict[str, int]:
     """Write a folder from a pickle of NumPy vectors by label; the number of vectors of every label.
+
+    The folder also holds them as a :class:`cxreport.memories.bank.Bank` of unknown studies: at most
+    `most_of_label` of every label and about `most` of all, in proportion to the labels, drawn by a fixed seed
+    (the published code draws 500 patches of a label, or 6,000 reports, anew whenever a model is built, and
+    does not save which), behind the 14 disease tokens of the stage-1 checkpoint `tokens`.
 
     Raises UserError, and writes nothing, where the file asks for anything but arrays, lists and text, or is
     no mapping of labels to finite vectors of one width.
@@ -37,7 +55,10 @@ def convert_bank(path: Path, folder: Path) -> dict[str, int]:
     counts = {label: len(vectors) for label, vectors in bank.items()}
     origin = {"file": path.name, "bytes": path.stat().st_size, "sha256": digest_of(path), "kind": BANK_KIND}
     facts = {"converted_from": origin, "warning": WARNING, "versions": {"cxreport": __version__}}
-    write_folder(folder, PUBLISHED_BANK, {"vectors": counts}, holder, facts)
+    drawn = _drawn(bank, path.name, most, most_of_label)
+    if tokens is not None:
+        drawn = _joined(_drawn(_tokens_by_label(tokens), tokens.name), drawn)
+    write_folder(folder, PUBLISHED_BANK, {"vectors": counts}, holder, facts, drawn.save)
     return counts
 
 
@@ -45,6 +66,38 @@ def read_published_bank(folder: Path) -> dict[str, Tensor]:
     """Vectors (N, D) float32 of every label, from a folder of :func:`convert_bank`, verified."""
     read_folder(folder, PUBLISHED_BANK)
     return read_tensors(folder / WEIGHTS)
+
+
+def _drawn(
+    by_label: dict[str, Tensor], file: str, most: int | None = None, most_of_label: int | None = None
+) -> Bank:
+    rng = np.random.default_rng(_SEED)
+    total = sum(map(len, by_label.values()))
+    vectors: list[Tensor] = []
+    entries: list[Entry] = []
+    for label, rows in by_label.items():
+        limit = len(rows) if most_of_label is None else most_of_label
+        limit = limit if most is None else min(limit, max(1, round(most * len(rows) / total)))
+        places = np.sort(rng.permutation(len(rows))[:limit])
+        vectors.append(rows[torch.from_numpy(places)])
+        ids = [f"{file}: {label} {place}" for place in places.tolist()]
+        entries += [Entry(each, each, kind=label) for each in ids]
+    return Bank(torch.cat(vectors), entries, Origin({"source": file}, made=WARNING, split=UNKNOWN))
+
+
+def _joined(first: Bank, second: Bank) -> Bank:
+    first.need_width(second.width)
+    vectors = torch.cat([first.vectors, second.vectors])
+    return Bank(vectors, [*first.entries, *second.entries], second.origin)
+
+
+def _tokens_by_label(path: Path) -> dict[str, Tensor]:
+    """The disease tokens of a checkpoint of AM-MRG's first stage, one of every label."""
+    _, state = state_dict_of(read_weights_file(path))
+    found = state.get(TOKENS)
+    if found is None or found.ndim != 3 or found.shape[:2] != (1, len(LABELS)):
+        raise UserError(f"{path} is no checkpoint with {len(LABELS)} disease tokens ({TOKENS}).")
+    return {label: found[0, place][None].float() for place, label in enumerate(LABELS)}
 
 
 def _by_label(tree: Any, path: Path) -> dict[str, Tensor]:

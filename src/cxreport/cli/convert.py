@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,17 @@ def convert(
     encoder: Annotated[
         Path | None, typer.Option(help="Delta files: folder of the encoder, where FILE does not hold it.")
     ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="ammrg-bank: checkpoint of stage 1, for the visual bank's disease tokens."),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(min=1, help="ammrg-bank: vectors drawn of all labels (published: 6000 reports)."),
+    ] = None,
+    most_of_label: Annotated[
+        int | None, typer.Option(min=1, help="ammrg-bank: vectors drawn of a label (published: 500 patches).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert published weights: nothing in FILE is run, and every tensor is accounted for."""
@@ -48,6 +59,8 @@ def convert(
         "--language-model": (language_model, prefix),
     }
     given |= {"--recipe": (recipe, prefix), "--encoder": (encoder, prefix), "--set": (changes, prefix)}
+    given |= {"--tokens": (tokens, kind == BANK_KIND)}
+    given |= {"--most": (most, kind == BANK_KIND), "--most-of-label": (most_of_label, kind == BANK_KIND)}
     if unheeded := [name for name, (value, heeded) in given.items() if value and not heeded]:
         raise typer.BadParameter(f"the kind {kind} has no {' and no '.join(unheeded)}.")
     if source.is_dir() and (generator or prefix or kind == BANK_KIND):
@@ -58,7 +71,7 @@ def convert(
     from cxreport.checkpoints.convert import convert_encoder, publish_encoder
 
     if kind == BANK_KIND:
-        _convert_bank(source, out, as_json)
+        _convert_bank(source, out, as_json, tokens=tokens, most=most, most_of_label=most_of_label)
         return
     if source.is_dir():
         with output(out):
@@ -94,10 +107,10 @@ def convert(
     typer.echo(f"{out}: {done.options.name}. In a recipe: encoder: {{{inside}}}")
 
 
-def _convert_bank(source: Path, out: Path, as_json: bool) -> None:
+def _convert_bank(source: Path, out: Path, as_json: bool, **drawn: Any) -> None:
     from cxreport.checkpoints.convert_bank import WARNING, convert_bank
 
-    counts = convert_bank(source, out)
+    counts = convert_bank(source, out, **drawn)
     if as_json:
         print_json({"folder": str(out), "vectors": counts, "warning": WARNING})
         return

@@ -18,7 +18,7 @@ from cxreport.errors import UserError
 from cxreport.generators.base import TrainStudies
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
 from cxreport.generators.prefix_lm import Part, PrefixLM, Seen
-from cxreport.memories.bank import Bank, bank_names
+from cxreport.memories.bank import NAME, Bank, bank_names
 from cxreport.memories.bank_memory import BankMemory
 from cxreport.memories.disease_queries import DiseaseQueries, DiseaseQueriesOptions
 from cxreport.memories.hopfield import HopfieldOptions, Lookup
@@ -140,7 +140,10 @@ def _memory_options(options: AMMRGOptions) -> HopfieldOptions:
 
 
 def _given_banks(options: AMMRGOptions) -> dict[str, Bank]:
-    """The banks in the folders that the options name, in the order of the memories."""
+    """The banks in the folders that the options name, in the order of the memories.
+
+    A folder with a bank of another kind alone, such as a published one, gives patches or reports.
+    """
     kinds = (
         (options.visual_memory, options.visual_bank, "visual", DISEASE, VISUAL),
         (options.report_memory, options.report_bank, "report", "report", (REPORTS,)),
@@ -156,6 +159,8 @@ def _given_banks(options: AMMRGOptions) -> dict[str, Bank]:
             )
         there = bank_names(Path(path))
         banks |= {name: Bank.load(Path(path), name) for name in names if name in there}
+        if there == [NAME]:
+            banks[names[-1]] = Bank.load(Path(path))
     _need_both(options, banks, Path(options.visual_bank or ""), Path(options.report_bank or ""))
     return banks
 

@@ -31,6 +31,7 @@ from cxreport.weights.folder import digest_of, read_tensors, write_tensors
 
 FORMAT = "cxreport-bank-1"
 NAME = "bank"
+UNKNOWN = "unknown"
 _REMEDY = "make it again with `cxreport bank make`"
 
 
@@ -57,7 +58,8 @@ class Origin:
 
     ``dataset`` has ``source``, ``source_version`` and ``sha256`` of the prepared dataset; ``encoder`` has the
     ``sha256`` of the weights that made the vectors (empty for a bank that is not filled yet), and what else
-    names it; ``data`` are image size, section and cleaner; ``made`` says how, in a few words.
+    names it; ``data`` are image size, section and cleaner; ``made`` says how, in a few words. ``split`` is
+    ``train``, or :data:`UNKNOWN` for the bank of a published file, which says nothing about its studies.
     """
 
     dataset: Mapping[str, str]
@@ -84,7 +86,7 @@ class Bank:
     def __init__(
         self, vectors: Tensor, entries: Sequence[Entry], origin: Origin, images: Tensor | None = None
     ) -> None:
-        if origin.split != "train":
+        if origin.split not in ("train", UNKNOWN):
             raise UserError(f"A bank is made from the train split only, not from {origin.split}.")
         if not len(entries):
             raise UserError("The bank is empty; make it from a train split that has studies.")

@@ -25,8 +25,8 @@ class BankMemory(HopfieldMemory):
 
     Vectors of another width than the memory's pass a linear layer of their bank, which is trained and saved
     with the generator (published for class-activation patches: random and lost). The vectors themselves are
-    no weights: they are saved as banks. Weights remember the SHA-256 of the banks that they were trained with,
-    and loading them beside other banks raises UserError.
+    no weights: they are saved as banks. Weights have the SHA-256 of the banks that they were trained with;
+    loading them beside other banks raises UserError.
     """
 
     sha256: Tensor
@@ -100,6 +100,6 @@ def _refuse_other_banks(memory: BankMemory, weights: dict[str, Tensor], prefix: 
     found = weights.get(f"{prefix}sha256")
     if found is not None and not torch.equal(found.cpu(), memory.sha256.cpu()):
         raise UserError(
-            "The memory bank is another one than the weights were trained with; name the folder of the bank that"
-            " the training began with."
+            "The memory bank is another one than the weights were trained with; name the folder of the bank"
+            " that the training began with."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from cxreport.data.store import PreparedDataset
 from cxreport.data.text import target_text
 from cxreport.data.workers import cores, in_order
 from cxreport.errors import UserError
-from cxreport.memories.bank import Bank
+from cxreport.memories.bank import UNKNOWN, Bank
 from cxreport.study import Study, View
 
 SAME_PICTURE = 32
@@ -31,6 +32,8 @@ _SHOWN = 3
 
 Progress = Callable[[str, int, int], None]
 
+logger = logging.getLogger(__name__)
+
 
 def refuse_leaks(banks: Sequence[Bank], dataset: PreparedDataset, progress: Progress | None = None) -> None:
     """UserError when an entry of the `banks` belongs to a val or test study of `dataset`.
@@ -38,10 +41,14 @@ def refuse_leaks(banks: Sequence[Bank], dataset: PreparedDataset, progress: Prog
     Compared are study ids, patient ids and long, rare texts. A bank of this very dataset must also hold
     exactly what the train split says: every entry a study of it, with its patient and its text. A bank of
     another dataset is also compared by the ``pictures`` of its entries, for ids may differ there
-    (:data:`SAME_PICTURE`); entries without pictures are not.
+    (:data:`SAME_PICTURE`); entries without pictures are not. A published bank of unknown studies cannot be
+    compared, which is logged.
     """
     held_out = [split for split in ("val", "test") if split in dataset.splits]
     for bank in banks:
+        if bank.origin.split == UNKNOWN:
+            logger.warning("A memory bank is not checked for leaks. %s", bank.origin.made)
+            continue
         own = bank.origin.dataset.get("sha256") == dataset.sha256
         found = [*_by_ids(bank, dataset, held_out), *_by_texts(bank, dataset, held_out)]
         found += _untrue(bank, dataset) if own else _by_pictures(bank, dataset, held_out, progress)

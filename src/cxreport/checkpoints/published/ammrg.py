@@ -11,8 +11,10 @@ BANK = "lookup_weights"
 """The vectors of a memory; fixed in stage 2 and drawn anew in every run, so no delta file has them."""
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"
 """A leftover table of integers in the published state dict."""
+TOKENS = "disease_tokens"
+"""The learnt queries, in the files of both stages."""
 STAGE_2 = (
-    *("llama_proj.", "layer_norm.", "output_proj.", "disease_tokens"),
+    *("llama_proj.", "layer_norm.", "output_proj.", TOKENS),
     *("Qformer.", "Qformer_proj.", "HopfieldLayers.", "R_HopfieldLayers."),
 )
 """Beginnings of stage-2 names beside the vision encoder's."""
@@ -20,7 +22,7 @@ STAGE_2 = (
 
 def disease_queries_names(queries: DiseaseQueries) -> NameMap:
     """``disease_tokens``, ``Qformer.bert.*`` and ``Qformer_proj``, without :data:`POSITION_IDS`."""
-    pairs = {"disease_tokens": "queries"} | weight_and_bias("Qformer.bert.embeddings.LayerNorm", "norm")
+    pairs = {TOKENS: "queries"} | weight_and_bias("Qformer.bert.embeddings.LayerNorm", "norm")
     if "projection.weight" in queries.state_dict():
         pairs |= weight_and_bias("Qformer_proj", "projection")
     for number, layer in enumerate(queries.layers):
