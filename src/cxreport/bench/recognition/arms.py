@@ -91,7 +91,7 @@ def check_loaded(encoder: nn.Module, folder: Path) -> None:
     other = [key for key in compared if not torch.equal(own[key].cpu(), weights[key])]
     if other:
         raise RuntimeError(
-            f"{len(other)} tensors of the encoder, {other[0]} first, are not those of {folder}."
+            f"{len(other)} tensors of the encoder ({other[0]}, ...) are not those of {folder}."
         )
     share = sum(weights[key].numel() for key in compared) / sum(value.numel() for value in weights.values())
     if share < 0.5:
