@@ -136,10 +136,11 @@ class TextOptions(RecipeOptions):
     max_length: int = Field(128, ge=8)
     """Tokens of a text, begin and end included; the rest is cut off."""
     vocabulary: int = Field(2048, ge=320, le=65536)
-    """Of ``own``, as are the three below."""
+    """Of ``own``, as are the four below."""
     width: int = Field(192, ge=8)
     layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

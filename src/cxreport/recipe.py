@@ -45,6 +45,9 @@ _PLAIN = {
 SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
 
+_COMMANDS = {"model": "cxreport train", "objective": "cxreport pretrain"}
+"""The section that tells a kind of recipe from the others, and the command for it."""
+
 
 class RecipeFile(RecipeOptions):
     """What every recipe has: a name, a seed, data and training, and how it is read and written."""
@@ -61,9 +64,9 @@ class RecipeFile(RecipeOptions):
     def load(cls, path: Path | str, changes: Sequence[str] = ()) -> Self:
         """Read a recipe and apply ``a.b=c`` changes (values are YAML).
 
-        `path` is a file, or the bare name of a recipe that comes with the package (``demo``). Raises
-        UserError for a missing file, bad YAML, an unknown key or a bad value, and names the
-        change that brought it.
+        `path` is a file, or the name of a recipe that comes with the package (``demo``,
+        ``mambaxray/stage3``). Raises UserError for a missing file, bad YAML, an unknown key or a bad value,
+        and names the change that brought it.
         """
         path = _found(Path(path), cls.SHIPPED)
         try:
@@ -74,6 +77,9 @@ class RecipeFile(RecipeOptions):
             raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
         if not isinstance(tree, dict):
             raise UserError(f"{path} must hold a mapping with {', '.join(cls.model_fields)}.")
+        for section, command in _COMMANDS.items():
+            if section in tree and section not in cls.model_fields:
+                raise UserError(f"{path} has a section {section}: it is a recipe of `{command}`.")
         return cls.changed(tree, changes, str(path))
 
     @classmethod
@@ -109,20 +115,22 @@ class Recipe(RecipeFile):
     decoding: DecodingOptions = DecodingOptions()
 
 
-def shipped_recipes(folder: Path = SHIPPED) -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+def shipped_recipes(folder: Path = SHIPPED) -> dict[str, Path]:
+    """The recipes that come with the package by name: of `folder`, and of a system (``mambaxray/stage1``)."""
+    named = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    systems = {f"{path.parent.name}/{path.stem}": path for path in sorted(SHIPPED.glob("*/*.yaml"))}
+    return named | {name: path for name, path in systems.items() if not name.startswith("pretrain/")}
 
 
 def _found(path: Path, folder: Path) -> Path:
-    """`path`, or the recipe of that bare name which comes with the package."""
-    name = str(path)
-    if path.suffix or len(path.parts) != 1 or path.is_file():
+    """`path`, or the recipe of that name which comes with the package: a bare one, or one in one folder."""
+    name, known = path.as_posix(), shipped_recipes(folder)
+    if path.is_file() or path.suffix or len(path.parts) > 2 or path.is_absolute():
         return path
-    if name in shipped_recipes(folder):
-        return folder / f"{name}.yaml"
-    near = difflib.get_close_matches(name, shipped_recipes(folder), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(shipped_recipes(folder))}."
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(known)}."
     raise UserError(f"{name} is neither a file nor a recipe that comes with cxreport; {hint}")
 
 

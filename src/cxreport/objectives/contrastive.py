@@ -113,7 +113,8 @@ def info_nce(images: Tensor, reports: Tensor, related: Tensor, scale: Tensor) ->
     Unit vectors (B, W), of which row i and row i belong together. `related` (B, B) pairs are left out of each
     other's negatives; `scale` is the inverse temperature.
     """
-    similarities = scale * images @ reports.T
+    with torch.autocast(images.device.type, enabled=False):
+        similarities = scale * images @ reports.T
     others = related & ~torch.eye(len(images), dtype=torch.bool, device=images.device)
     similarities = similarities.masked_fill(others, -torch.inf)
     own = torch.arange(len(images), device=images.device)

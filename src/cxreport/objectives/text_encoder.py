@@ -139,6 +139,8 @@ def _own(options: TextOptions, reports: Sequence[str]) -> TextEncoder:
         num_attention_heads=options.heads,
         intermediate_size=4 * options.width,
         max_position_embeddings=options.max_length,
+        hidden_dropout_prob=options.dropout,
+        attention_probs_dropout_prob=options.dropout,
         type_vocab_size=1,
         pad_token_id=subwords.pad_token_id,
     )
