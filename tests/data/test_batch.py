@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from cxreport.data import batch as batch_module
+from cxreport.data.augmentation import augmented as augment
 from cxreport.data.batch import EpochSampler, StudyImages, chosen_views, collate, loader, normalised, usable
-from cxreport.data.batch import augmented as augment
 from cxreport.data.images import view_of
 from cxreport.data.store import write_dataset
 from cxreport.errors import UserError

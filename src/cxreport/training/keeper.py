@@ -8,17 +8,19 @@ import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from cxreport.errors import UserError
 from cxreport.recipe import RecipeFile
+from cxreport.training.averages import AveragedWeights
 from cxreport.training.files import write_text, writing
+from cxreport.training.optimizers import rate_factor, rate_scale
 from cxreport.training.subject import Built
-from cxreport.training.task import Task, rate_factor
+from cxreport.training.task import Task
 
 MODEL = "model"
 LOG = "log.csv"
@@ -34,15 +36,23 @@ class RunKeeper(Callback):
 
     Each is replaced in one step, and the state comes last: after a kill at any moment the run resumes from
     the last epoch whose state is complete and repeats what came after it. `facts` go into ``run.json`` and
-    into the model's provenance.
+    into the model's provenance; with `averages` they are the weights that are kept.
     """
 
-    def __init__(self, out: Path, recipe: RecipeFile, built: Built, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        recipe: RecipeFile,
+        built: Built,
+        facts: dict[str, Any],
+        averages: AveragedWeights | None = None,
+    ) -> None:
         self.out = out
         self.recipe = recipe
         self.built = built
         self.measured: dict[str, Any] = {}
         self.facts = facts
+        self.averages = averages
         self.rows: list[dict[str, Any]] = []
         self._began = 0.0
 
@@ -71,12 +81,13 @@ class RunKeeper(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The log so far, for the state file."""
-        return {"rows": self.rows, "measured": self.measured}
+        return {"rows": self.rows, "measured": self.measured, "remembered": self.built.remembered()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the log of a state file."""
         self.rows = list(state_dict["rows"])
         self.measured = state_dict["measured"]
+        self.built.recall(state_dict["remembered"])
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -130,18 +141,14 @@ class RunKeeper(Callback):
         options = self.recipe.training
         epoch, steps = trainer.current_epoch + 1, math.ceil(trainer.num_training_batches / options.accumulate)
         train_loss, val_loss = task.mean_losses()
-        if not math.isfinite(val_loss):
-            raise UserError(
-                f"The validation loss became NaN or infinite in epoch {epoch}; lower training.learning_rate "
-                "or set training.gradient_clip."
-            )
+        peak = options.learning_rate * rate_scale(options, trainer.world_size)
         self.rows.append(
             {
                 "epoch": epoch,
                 "step": epoch * steps,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
-                "learning_rate": options.learning_rate * rate_factor(options, epoch * steps - 1, steps),
+                "learning_rate": peak * rate_factor(options, epoch * steps - 1, steps),
                 "seconds": round(time.monotonic() - self._began, 3),
             }
         )
@@ -155,7 +162,8 @@ class RunKeeper(Callback):
             "val_loss": row["val_loss"],
             "minutes": round(self.minutes, 3),
         }
-        self.built.save(self.out / MODEL, provenance)
+        with self.averages.in_place() if self.averages else nullcontext():
+            self.built.save(self.out / MODEL, provenance)
 
     def _tell(self) -> None:
         row = self.rows[-1]

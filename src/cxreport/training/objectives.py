@@ -65,6 +65,8 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
             save,
             finish,
             objective.measured,
+            objective.remembered,
+            objective.recall,
             throughput=True,
         )
 

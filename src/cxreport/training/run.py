@@ -25,6 +25,7 @@ from cxreport.data.store import PreparedDataset
 from cxreport.errors import UserError
 from cxreport.recipe import Recipe, RecipeFile
 from cxreport.training.activations import checkpoint_blocks
+from cxreport.training.averages import AveragedWeights
 from cxreport.training.batches import Batches
 from cxreport.training.files import mend, remove, write_text, writing
 from cxreport.training.generators import generator_subject
@@ -90,12 +91,15 @@ def run(subject: Subject, out: Path, *, resume: bool = False, devices: int | str
     }
     if recipe.training.activation_checkpointing:
         checkpoint_blocks(built.system)
-    keeper = RunKeeper(out, recipe, built, known)
+    ema = recipe.training.ema
+    averages = AveragedWeights(built.system, ema) if ema is not None else None
+    keeper = RunKeeper(out, recipe, built, known, averages)
     state = out / STATE if earlier is not None and (out / STATE).exists() else None
     if state is not None:
         keeper.load_state_dict(load_state(state)["callbacks"][keeper.state_key])
     with _quiet():
         callbacks = [keeper, TrainingProgress(), *([Throughput()] if built.throughput else [])]
+        callbacks += [averages] if averages is not None else []
         trainer = _trainer(recipe, devices, callbacks)
         known["devices"] = trainer.world_size
         if earlier is not None and earlier["devices"] != trainer.world_size:

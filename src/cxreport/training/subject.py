@@ -19,8 +19,9 @@ class Built:
 
     ``system`` has ``loss(batch)``; ``encoder_parameters`` are those of it with the encoder's learning rate.
     ``save`` writes the model folder, given its provenance. ``finish`` writes into the run folder what only a
-    finished run has. ``measured`` is counted while it trains, for ``run.json``. ``throughput`` is whether
-    images a second are told.
+    finished run has. ``measured`` is counted while it trains, for ``run.json``; ``remembered`` is what a
+    resumed run need not find again (tensors and JSON values), which ``recall`` takes back. ``throughput`` is
+    whether images a second are told.
     """
 
     system: nn.Module
@@ -30,6 +31,8 @@ class Built:
     save: Callable[[Path, dict[str, Any]], None]
     finish: Callable[[Path], None] = lambda out: None
     measured: Callable[[], dict[str, Any]] = dict
+    remembered: Callable[[], dict[str, Any]] = dict
+    recall: Callable[[dict[str, Any]], None] = lambda remembered: None
     throughput: bool = False
 
 
