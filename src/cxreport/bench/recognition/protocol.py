@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -151,7 +152,8 @@ class _Protocol:
         if self.known(place, identity):
             return
         began = time.monotonic()
-        places, work = self.places(share, seed), self.out / WORK / place.file.removesuffix(".json")
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        places, work = self.places(share, seed), self.out / WORK / f"{place.name}.{digest[:8]}"
         with _quiet():
             own, data = cell_recipe(arm, self.recipe, share, seed), dataset_facts(self.dataset)
             found = fine_tune(arm, own, self.splits, places, share.epoch_images, data, work)
