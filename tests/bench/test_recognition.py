@@ -229,6 +229,22 @@ def test_an_encoder_of_which_most_is_not_the_folders(arms: list[str]) -> None:
         check_loaded(torch.nn.Linear(2, 2), folder)
 
 
+def test_one_scan_starts_four(tmp_path: Path) -> None:
+    """The encoder of the first stage in the form of the second: what is the same in both is checked."""
+    shape = {"width": 16, "depths": (1,), "state_size": 2, "image_size": 32, "patch": 8}
+    one = EncoderOptions(name="vision_mamba_tiny_causal", **shape)  # type: ignore[arg-type]
+    seed_everything(1)
+    causal = build_encoder(one)
+    save_encoder(tmp_path / "one", causal, one, {})
+    shown = "name: vision_mamba_tiny, width: 16, depths: [1], state_size: 2, patch: 8"
+    arm = Arm.parse(f"four={{{shown}, init: {tmp_path / 'one'}}}", 32)
+    four = arm.build(2)
+    scans = four.state_dict()["blocks.0.mixer.skip"].chunk(4)
+    assert all(torch.equal(scan, causal.state_dict()["blocks.0.mixer.skip"]) for scan in scans)
+    assert not arm.fresh
+    assert arm.facts()["weights"] == Arm.parse(f"one={tmp_path / 'one'}", 32).facts()["weights"]
+
+
 def test_weights_that_nobody_trained_or_that_change(arms: list[str], tmp_path: Path) -> None:
     fresh = save_arm(tmp_path / "fresh", 4, provenance={"seed": 4})
     with pytest.raises(UserError, match="holds the fresh weights of seed 4, which nothing has trained"):
@@ -248,6 +264,7 @@ def test_weights_that_nobody_trained_or_that_change(arms: list[str], tmp_path: P
         ("a=nowhere", "not a folder of encoder weights"),
         ("a=fresh:{name: vit_tiny, dephts: [1]}", "write encoder options as in"),
         ("a=fresh:{", "not a YAML mapping"),
+        ("a={name: vit_tiny}", "encoder options need init"),
     ],
 )
 def test_arms_that_are_not_understood(arm: str, sentence: str) -> None:
