@@ -9,6 +9,7 @@ from typing import Any
 from cxreport.checkpoints import save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
+from cxreport.generators.base import Generator
 from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
@@ -33,8 +34,8 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
                 len(studies.reports),
             )
 
-        def save(folder: Path, provenance: dict[str, Any]) -> None:
-            save_model(folder, generator, recipe, provenance)
+        def save(system: Generator, folder: Path, provenance: dict[str, Any]) -> None:
+            save_model(folder, system, recipe, provenance)
 
         counts = {**studies.counts, "train_truncated": truncated}
         return Built(generator, generator.encoder_parameters(), studies, counts, save)

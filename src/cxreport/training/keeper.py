@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -14,11 +15,13 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from cxreport.recipe import RecipeFile
 from cxreport.training.averages import AveragedWeights
 from cxreport.training.files import write_text, writing
 from cxreport.training.optimizers import rate_factor, rate_scale
+from cxreport.training.sharding import Sharded, whole_weights
 from cxreport.training.subject import Built
 from cxreport.training.task import Task
 
@@ -55,6 +58,7 @@ class RunKeeper(Callback):
         self.averages = averages
         self.rows: list[dict[str, Any]] = []
         self._began = 0.0
+        self._whole: nn.Module | None = None
 
     @property
     def epochs(self) -> int:
@@ -95,6 +99,13 @@ class RunKeeper(Callback):
         """Leave out Lightning's own counters: a run resumes at the start of an epoch, by its number."""
         del checkpoint["loops"]
 
+    def setup(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str | None = None
+    ) -> None:
+        """Keep a copy of a model that is to be sharded, to save it whole."""
+        if isinstance(trainer.strategy, Sharded) and trainer.is_global_zero:
+            self._whole = copy.deepcopy(self.built.system)
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the epoch's clock."""
         self._began = time.monotonic()
@@ -104,6 +115,7 @@ class RunKeeper(Callback):
         assert isinstance(pl_module, Task)
         self._add_row(trainer, pl_module)
         self.measured = self.built.measured()
+        self._gather(trainer)
         if trainer.is_global_zero:
             with writing(self.out):
                 if self.kept is self.rows[-1]:
@@ -153,6 +165,13 @@ class RunKeeper(Callback):
             }
         )
 
+    def _gather(self, trainer: lightning.Trainer) -> None:
+        """Bring the parts of a sharded model together in the first process, where it is to be kept."""
+        if isinstance(trainer.strategy, Sharded) and self.kept is self.rows[-1]:
+            weights = whole_weights(self.built.system)
+            if self._whole is not None:
+                self._whole.load_state_dict(weights)
+
     def _save_model(self) -> None:
         row = self.rows[-1]
         provenance = {
@@ -163,7 +182,7 @@ class RunKeeper(Callback):
             "minutes": round(self.minutes, 3),
         }
         with self.averages.in_place() if self.averages else nullcontext():
-            self.built.save(self.out / MODEL, provenance)
+            self.built.save(self._whole or self.built.system, self.out / MODEL, provenance)
 
     def _tell(self) -> None:
         row = self.rows[-1]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cxreport.errors import UserError
 from cxreport.options import TrainingOptions
 from cxreport.training.optimizers import build_optimizer
+from cxreport.training.sharding import Sharded, shard
 
 CHECK_EVERY = 20
 """Steps between two looks at the loss for NaN (a look waits for the accelerator)."""
@@ -113,6 +114,14 @@ class Task(lightning.LightningModule):
                 f"The {kind} loss became NaN or infinite in epoch {self.current_epoch + 1}; lower "
                 "training.learning_rate, set training.gradient_clip, or use training.precision=32." + named
             )
+
+    def configure_model(self) -> None:
+        """Share the system among devices where the strategy says so; that makes new parameters."""
+        if isinstance(self.trainer.strategy, Sharded):
+            ids = {id(parameter) for parameter in self._encoder_parameters}
+            names = [name for name, parameter in self.system.named_parameters() if id(parameter) in ids]
+            shard(self.system, self.trainer.strategy.device_mesh["data_parallel"])
+            self._encoder_parameters = [self.system.get_parameter(name) for name in names]
 
     def configure_optimizers(self) -> Any:
         """See :func:`cxreport.training.optimizers.build_optimizer`; the schedule goes on every step."""
