@@ -290,6 +290,23 @@ def test_a_published_bert_gives_the_state_of_its_last_token(tmp_path: Path) -> N
         build_text_encoder(TextOptions(name=str(tmp_path / "bert")), [])
 
 
+def test_a_frozen_encoder_reads_a_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = model(text={**OWN, "frozen": True}).eval()
+    expected = objective.text._read(REPORTS)
+    read: list[int] = []
+    plain = objective.text._read
+    monkeypatch.setattr(objective.text, "_read", lambda texts: read.append(len(texts)) or plain(texts))
+    for texts in (REPORTS[:4], [*REPORTS, REPORTS[0]]):
+        torch.testing.assert_close(
+            objective.text(texts)[: len(texts)], expected[[REPORTS.index(t) for t in texts]]
+        )
+    assert read == [4, 2]
+    monkeypatch.setattr("cxreport.objectives.text_encoder.MOST_KNOWN", 6)
+    torch.testing.assert_close(objective.text(["new .", *REPORTS])[1:], expected)
+    assert read == [4, 2, 7]
+    assert objective.state_dict().keys() == model().state_dict().keys()
+
+
 def test_a_language_model_of_ours_is_a_text_encoder(tmp_path: Path) -> None:
     options = LanguageOptions(vocabulary=400, width=32, layers=1, heads=2, feed_forward=64)
     language = ReportLanguageModel.build(options, REPORTS).eval()
