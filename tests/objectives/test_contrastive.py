@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -74,9 +75,9 @@ def make_dataset(folder: Path, count: int = 12) -> PreparedDataset:
         png = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(png, "PNG")
         report = Report(findings=f"{REPORTS[number % 6]} case {number} .")
-        split = "train" if number < count - 4 else "val"
+        split: Any = "train" if number < count - 4 else "val"
         view = View(png.getvalue(), 32, 32, "frontal")
-        studies.append(Study(f"s{number}", f"p{number}", (view,), report, split=split))  # type: ignore[arg-type]
+        studies.append(Study(f"s{number}", f"p{number}", (view,), report, split=split))
     return write_dataset(studies, folder, source="noise", source_version="1", options={})
 
 
@@ -276,11 +277,12 @@ def test_a_published_bert_gives_the_state_of_its_last_token(tmp_path: Path) -> N
         states = bert(input_ids=ids).last_hidden_state[0]
         torch.testing.assert_close(last(REPORTS)[row], states[-1], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(mean(REPORTS)[row], states.mean(0), atol=1e-5, rtol=1e-5)
+    weights = tmp_path / "bert" / "model.safetensors"
+    assert last.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     short = build_text_encoder(TextOptions(name=str(tmp_path / "bert"), max_length=8), [])
     cut = short.tokenizer.encode(" ".join(REPORTS)).ids
     assert len(cut) == 8
     assert cut[-1] == tokenizer.eos_token_id
-    weights = tmp_path / "bert" / "model.safetensors"
     config = json.loads((tmp_path / "bert" / "config.json").read_text())
     (tmp_path / "bert" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(UserError, match=r"model\.safetensors does not fit .* lacks encoder\.layer\.2"):
@@ -295,7 +297,12 @@ def test_a_frozen_encoder_reads_a_text_once(monkeypatch: pytest.MonkeyPatch) -> 
     expected = objective.text._read(REPORTS)
     read: list[int] = []
     plain = objective.text._read
-    monkeypatch.setattr(objective.text, "_read", lambda texts: read.append(len(texts)) or plain(texts))
+
+    def counting(texts: list[str]) -> torch.Tensor:
+        read.append(len(texts))
+        return plain(texts)
+
+    monkeypatch.setattr(objective.text, "_read", counting)
     for texts in (REPORTS[:4], [*REPORTS, REPORTS[0]]):
         torch.testing.assert_close(
             objective.text(texts)[: len(texts)], expected[[REPORTS.index(t) for t in texts]]

@@ -99,8 +99,9 @@ class ContrastivePretraining(Objective):
         return [shortened(report, draw, self.options.shortened) for report, draw in pairs]
 
     def measured(self) -> dict[str, object]:
-        """The temperature so far."""
-        return {"temperature": math.exp(-min(self.scale.item(), LARGEST_SCALE))}
+        """The temperature so far, and which weights a published text encoder began with."""
+        temperature = math.exp(-min(self.scale.item(), LARGEST_SCALE))
+        return {"temperature": temperature, "text_weights_sha256": self.text.weights_sha256}
 
     def _set_text(self, text: TextEncoder) -> None:
         self.text = text

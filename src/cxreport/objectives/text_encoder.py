@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cxreport.data.subwords import train_subwords
 from cxreport.errors import UserError
 from cxreport.pretraining import TextOptions
-from cxreport.weights.folder import check_fit
+from cxreport.weights.folder import check_fit, digest_of
 from cxreport.weights.torch_file import read_weights_file
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class TextEncoder(nn.Module):
         self.tokenizer.enable_truncation(min(options.max_length, most))
         pad = getattr(model.config, "pad_token_id", None) or 0
         self.tokenizer.enable_padding(pad_id=pad, pad_token=tokenizer.id_to_token(pad))
+        self.weights_sha256: str | None = None
+        """Of the file that a published encoder's weights came from."""
         self._known: dict[str, Tensor] = {}
         if options.frozen:
             self.model.requires_grad_(False)
@@ -118,7 +120,9 @@ def build_text_encoder(options: TextOptions, reports: Sequence[str]) -> TextEnco
     weights = _own_names(read_weights_file(path), model.base_model_prefix)
     check_fit(path, weights, model.state_dict(), f"objective.text.name={options.name}")
     model.load_state_dict(weights)
-    return TextEncoder(model, tokenizer, options)
+    made = TextEncoder(model, tokenizer, options)
+    made.weights_sha256 = digest_of(path)
+    return made
 
 
 def folder_of(name: str) -> Path:
