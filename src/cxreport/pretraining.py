@@ -116,10 +116,15 @@ class DiseaseOptions(RecipeOptions):
     share r of positives (``exponential``, HD-MAE's). Weights shift probabilities."""
     largest_weight: float = Field(10.0, ge=1)
     """Limit of ``inverse``."""
+    pooling: Literal["mean", "peak"] = "mean"
+    """What makes one answer of the patches where there are no queries: their mean is asked, or every patch is
+    and the strongest answers count, as the logarithm of their mean exponential."""
+    sharpness: float = Field(2.0, gt=0)
+    """How much the strongest answers of ``peak`` count: 0 would be the mean, infinity the largest."""
     head: Literal["linear", "mlp"] = "linear"
     """``mlp``: three hidden layers a label, as published."""
     queries: DiseaseQueryOptions | None = None
-    """Read the patches with one query a label; None reads their mean."""
+    """Read the patches with one query a label."""
 
 
 class TextOptions(RecipeOptions):
