@@ -229,6 +229,8 @@ def _trainer(recipe: RecipeFile, devices: int | str, callbacks: list[Any]) -> li
 def _strategy(options: TrainingOptions, devices: int | str) -> str | Sharded:
     count = max(1, torch.cuda.device_count()) if devices == "auto" else int(devices)
     if count == 1:
+        if options.strategy == "fsdp":
+            logger.warning("training.strategy: fsdp shares a model among devices; this run has one.")
         return "auto"
     if options.strategy != "fsdp":
         # a loss need not use all of an encoder: what only its pooled vector needs has no gradient in R2Gen
