@@ -95,6 +95,8 @@ class EfficientNetLite(Encoder):
 
     width = HEAD
     smallest = 32
+    shift = -15.5
+    """Convolutions of stride 2 are padded below and to the right only."""
 
     def __init__(self) -> None:
         super().__init__()
