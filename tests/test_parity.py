@@ -25,6 +25,7 @@ ITEMS = {
     "hopfield": "hopfield.safetensors",
     "prefix_lm_batch": "prefix_lm_batch.safetensors",
     "prefix_csr": "prefix_csr.safetensors",
+    "prefix_ammrg": "prefix_ammrg.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",
 }

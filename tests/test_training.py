@@ -163,7 +163,7 @@ def test_a_run_folder_holds_recipe_log_facts_and_model(dataset: PreparedDataset,
     assert facts["studies"] == {
         "train": 22, "train_without_report": 1, "val": 6, "val_without_report": 0, "train_truncated": 7,
     }  # fmt: skip
-    assert facts["parameters"] == 8 + 8 + 8 + 1
+    assert facts["parameters"] == facts["parameters_trained"] == 8 + 8 + 8 + 1
     assert str(dataset.path) not in (unbroken / "run.json").read_text()
     provenance = json.loads((unbroken / "model" / "provenance.json").read_text())
     assert provenance["epoch"] == 4

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cxreport.options import DecodingOptions, EncoderOptions, RecipeOptions
+from cxreport.options import DecodingOptions, EncoderOptions, QueryOptions, RecipeOptions
 
 
 class EncoderDecoderOptions(RecipeOptions):
@@ -96,7 +96,8 @@ class LanguageModelOptions(RecipeOptions):
     lora: LoraOptions = LoraOptions()
     """Used with ``tuning: lora``."""
     dtype: Literal["auto", "32", "bf16", "16"] = "auto"
-    """Type of its weights; ``auto`` is what its config.json says, and 32 where everything is trained."""
+    """Type of its weights; ``auto`` is what its config.json says, and 32 where everything is
+    trained: in a half type small steps would be rounded away."""
     quantised: Literal["no", "8-bit", "4-bit"] = "no"
     """Hold the frozen weights in fewer bits; needs the package bitsandbytes, and a GPU."""
     store: bool = False
@@ -197,8 +198,97 @@ class MambaXrayOptions(PrefixOptions):
     """A Vision Mamba with four scans; ``init`` names the weights of stage 1 or 2."""
 
 
+class AssociationOptions(RecipeOptions):
+    """How a Hopfield memory is looked up; the defaults are AM-MRG's."""
+
+    heads: int = Field(6, ge=1, le=64)
+    head_width: int = Field(1024, ge=1)
+    """Width of the space in which each head finds entries."""
+    scaling: float = Field(4.0, gt=0)
+    """Inverse temperature of the association; a higher one reads fewer entries."""
+    steps: int | None = Field(0, ge=0)
+    """Most updates of a query among the entries before it reads them; null goes on until it has settled. With
+    any the studies of a batch influence each other, as published."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class AMMRGOptions(PrefixOptions):
+    """AM-MRG, stage 2 (Wang et al., IEEE TMI 2025)."""
+
+    generator: Literal["ammrg"] = "ammrg"
+    encoder: EncoderOptions = EncoderOptions(name="vision_mamba_large")
+    queries: QueryOptions = QueryOptions(image_width=1408)
+    """The disease queries; their width is also that of both memories."""
+    query_count: int = Field(14, ge=1, le=512)
+    memory: AssociationOptions = AssociationOptions()
+    """Of both memories."""
+    visual_memory: bool = True
+    """Look up disease tokens and class-activation patches of train studies."""
+    report_memory: bool = True
+    """Look up reports of train studies."""
+    visual_bank: str | None = Field(None, min_length=1)
+    """Folder of ``cxreport bank make --kind disease``; the model folder keeps its banks and not this path."""
+    report_bank: str | None = Field(None, min_length=1)
+    """Folder of ``cxreport bank make --kind report``, kept likewise."""
+    hide_own: bool = True
+    """A study does not see the entries of its own patient, so that in training it cannot look up its own
+    report. Published: it does."""
+
+
+class BaselineOptions(RecipeOptions):
+    """What the baselines share that were only told the train reports: no options."""
+
+    KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    generator: str
+
+
+class MostFrequentOptions(BaselineOptions):
+    """The most frequent train report, for everyone."""
+
+    generator: Literal["most_frequent"] = "most_frequent"
+
+
+class AllNormalOptions(BaselineOptions):
+    """The most frequent report of train studies labelled No Finding, for everyone."""
+
+    generator: Literal["all_normal"] = "all_normal"
+
+
+class RandomReportOptions(BaselineOptions):
+    """A train report drawn for each study."""
+
+    generator: Literal["random"] = "random"
+
+
+class NearestNeighbourOptions(BaselineOptions):
+    """The report of the train study whose image is nearest."""
+
+    generator: Literal["nearest_neighbour"] = "nearest_neighbour"
+    encoder: EncoderOptions = EncoderOptions()
+    """A trained one: ``init`` names it."""
+
+
+class ClassifierTemplateOptions(BaselineOptions):
+    """A sentence for every label that a classifier finds."""
+
+    generator: Literal["classifier_template"] = "classifier_template"
+    classifier: str | None = Field(None, min_length=1)
+    """Run or folder of the objective ``disease``; the model folder keeps its weights and not this path."""
+
+
 ModelOptions = Annotated[
-    R2GenOptions | R2GenCMNOptions | R2GenGPTOptions | R2GenCSROptions | MambaXrayOptions,
+    R2GenOptions
+    | R2GenCMNOptions
+    | R2GenGPTOptions
+    | R2GenCSROptions
+    | MambaXrayOptions
+    | AMMRGOptions
+    | MostFrequentOptions
+    | AllNormalOptions
+    | RandomReportOptions
+    | NearestNeighbourOptions
+    | ClassifierTemplateOptions,
     Field(discriminator="generator"),
 ]
 """The options of every generator, told apart by ``generator``."""

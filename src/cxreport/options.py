@@ -97,6 +97,26 @@ class EncoderOptions(RecipeOptions):
         return self.model_copy(update={"pretrained": False, "init": None})
 
 
+class QueryOptions(RecipeOptions):
+    """Sizes of the queries that read an image's tokens; the defaults are AM-MRG's, BERT-base's."""
+
+    width: int = Field(768, ge=8)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    feed_forward: int = Field(3072, ge=8)
+    image_width: int | None = Field(None, ge=8)
+    """Width that the image's tokens are projected to first; None reads them as they are."""
+    cross_attention_every: int = Field(2, ge=1)
+    """Layers 0, 2, 4, ... read the image."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
 class TrainingOptions(RecipeOptions):
     """Optimiser, schedule and length of training."""
 

@@ -18,6 +18,7 @@ from cxreport.data.store import PreparedDataset
 from cxreport.encoders import build_encoder
 from cxreport.encoders.folder import save_encoder
 from cxreport.errors import UserError
+from cxreport.generators import generator_class
 from cxreport.generators.base import TrainStudies
 from cxreport.generators.r2gen import R2Gen
 from cxreport.memories.bank import Bank
@@ -115,6 +116,14 @@ def test_the_vectors_are_the_encoders_whatever_folder_it_is_in(
     torch.testing.assert_close(alone.features(batch), expected, atol=1e-6, rtol=1e-5)
     assert alone.encoder["name"] == ENCODER.name
     assert alone.encoder["sha256"] != found.encoder["sha256"]
+
+
+def test_a_generator_without_an_encoder(tmp_path: Path) -> None:
+    recipe = Recipe.parse({"name": "tiny", "model": {"generator": "most_frequent"}})
+    generator = generator_class("most_frequent").build(recipe.model, TrainStudies(["no effusion ."]))
+    save_model(tmp_path / "model", generator, recipe, {})
+    with pytest.raises(UserError, match="is a most_frequent, which has no image encoder"):
+        open_features(tmp_path)
 
 
 def test_a_folder_without_an_encoder(tmp_path: Path) -> None:

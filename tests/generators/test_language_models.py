@@ -75,7 +75,7 @@ class TestRefused:
         (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
         shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-        with pytest.raises(UserError, match="model-00002-of-00002.safetensors is missing"):
+        with pytest.raises(UserError, match=r"model-00002-of-00002.safetensors is missing"):
             load(folder)
 
     def test_weights_that_lack_a_tensor(self, folder: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_language import bytes_folder, words_folder
+from tiny_language import bytes_folder, word_tokenizer, words_folder
+from transformers import AutoModelForCausalLM, BloomConfig, Gemma3TextConfig, GPT2Config, Qwen2Config
 
 from cxreport.generators.language_models import LanguageModel, load_language_model
-from cxreport.generators.language_search import DrawnTokens, Prefix, read_after, search
+from cxreport.generators.language_search import DrawnTokens, Prefix, begun, read_after, search
 from cxreport.model_options import LanguageModelOptions
 from cxreport.options import DecodingOptions
 
@@ -97,6 +98,63 @@ def test_a_study_alone_is_written_as_in_a_batch(
     together = search(model, prefix, decoding, IDS)
     each = [search(model, alone(prefix, index), decoding, IDS[index : index + 1])[0] for index in range(3)]
     assert together == each
+
+
+@torch.no_grad()
+def test_a_prompt_read_once_for_all(model: LanguageModel, prefix: Prefix) -> None:
+    cache = begun(model, prefix)
+    for decoding in (options(), options("beam", beam_size=3), options("sample")):
+        shared = search(model, prefix, decoding, IDS, cache)
+        assert shared == search(model, prefix, decoding, IDS)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 3, 0, 0], [4, 4, 4, 0]])
+    mask = torch.arange(4) < torch.tensor([[4], [2], [3]])
+    shared, plain = read_after(model, prefix, ids, mask, cache), read_after(model, prefix, ids, mask)
+    torch.testing.assert_close(shared[mask], plain[mask], atol=1e-4, rtol=1e-4)
+    assert cache.get_seq_length() == 6, "nothing is added to what is shared"
+    assert begun(model, Prefix(prefix.embeddings[:, -1:], prefix.mask[:, -1:])) is None
+
+
+SHAPE = {
+    "vocab_size": 18,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.4,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+OTHERS = {
+    "positions that are learnt": GPT2Config(
+        vocab_size=18, n_embd=32, n_layer=2, n_head=4, initializer_range=0.4, bos_token_id=1, eos_token_id=2
+    ),
+    "shared keys": Qwen2Config(**SHAPE),
+    "a sliding window": Gemma3TextConfig(
+        **SHAPE, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
+    ),
+    "slopes for positions": BloomConfig(
+        vocab_size=18, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4
+    ),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
+def test_architectures_with(config: Any) -> None:
+    torch.manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config)
+    other = LanguageModel(LanguageModelOptions(path="given"), network, word_tokenizer(), "00" * 32).eval()
+    mask = torch.arange(9) < torch.tensor([[3], [9], [5]])
+    prompts = Prefix.of(torch.randn(3, 9, other.width), mask)
+    cache = begun(other, prompts)
+    for decoding in (options(), options("beam", beam_size=3)):
+        together = search(other, prompts, decoding, IDS, cache)
+        assert len({tuple(row) for row in together}) > 1
+        for index in range(3):
+            assert search(other, alone(prompts, index), decoding, IDS[index : index + 1]) == [together[index]]
 
 
 @torch.no_grad()

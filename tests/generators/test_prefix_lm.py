@@ -21,9 +21,9 @@ from cxreport.options import DecodingOptions, EncoderOptions
 GREEDY = DecodingOptions(method="greedy", max_length=12)
 
 
-def build(path: str | None = None, tuning: str = "frozen", **options: Any) -> PrefixLM:
+def build(path: str | None = None, tuning: str = "frozen", dtype: str = "auto", **options: Any) -> PrefixLM:
     torch.manual_seed(0)
-    language = LanguageModelOptions(path=path or words_folder(), tuning=tuning)
+    language = LanguageModelOptions(path=path or words_folder(), tuning=tuning, dtype=dtype)
     chosen = PrefixOptions(
         generator="prefix", encoder=EncoderOptions(width=4), language_model=language, **options
     )
@@ -325,6 +325,16 @@ class TestTuning:
         assert len(updates) == 2 * 2 * 2
         assert all(grad is not None and grad.any() for grad in updates.values())
         assert all(grad is None for name, grad in language.items() if name not in updates)
+
+    def test_a_half_language_model_in_the_other_half(self) -> None:
+        """As the published systems train: in bfloat16, the language model in float16."""
+        plain, half = build().eval(), build(dtype="16").eval()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = half.loss(batch())["loss"]
+        loss.backward()
+        assert half.language_model.dtype == torch.float16
+        torch.testing.assert_close(loss, plain.loss(batch())["loss"], atol=0.1, rtol=0.02)
+        assert all(bool(parameter.grad.any()) for parameter in half.projection.parameters())
 
     def test_a_frozen_encoder_stays_as_it_is(self) -> None:
         generator = build()

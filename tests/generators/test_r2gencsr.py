@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +14,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_language import REPORTS, words_folder
 from tiny_studies import DATA, study, train_studies
 
 from cxreport.checkpoints import load_model, save_model
 from cxreport.data.batch import Batch, StudyImages, collate
+from cxreport.data.store import write_dataset
 from cxreport.errors import UserError
 from cxreport.generators.base import TrainStudies
+from cxreport.generators.drafting import draft_split
 from cxreport.generators.prefix_lm import Part
 from cxreport.generators.r2gencsr import R2GenCSR
 from cxreport.memories.bank import Bank
 from cxreport.memories.context import NEGATIVE, POSITIVE
 from cxreport.model_options import LanguageModelOptions, R2GenCSROptions
-from cxreport.options import DecodingOptions, EncoderOptions
+from cxreport.options import DataOptions, DecodingOptions, EncoderOptions, TrainingOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Study
+from cxreport.training import fit
 
 GREEDY = DecodingOptions(method="greedy", max_length=12)
 TEXTS = [*REPORTS, "opacity is noted .", "clear ."]
@@ -249,12 +257,13 @@ class TestTheBankAndItsEncoder:
         for batch in (one, one, six, one):
             generator.loss(batch)["loss"].backward()
             optimizer.step()
-            banks.append(generator.banks()[0].sha256)
+            assert generator.contexts is not None
+            banks.append(generator.contexts.bank.sha256)
         assert banks[0] == banks[1] == banks[2]  # 1 + 1 of 6 studies were seen before the third batch
         assert banks[3] != banks[2]
         generator.eval()
         generator.loss(one)
-        assert generator.banks()[0].sha256 != banks[3]
+        assert generator.contexts.bank.sha256 != banks[3]
 
     def test_after_generating_it_can_be_trained(self) -> None:
         for context in ("nearest", "fixed"):
@@ -290,6 +299,55 @@ class TestTheBankAndItsEncoder:
             file.write(" ")
         with pytest.raises(UserError, match=r"bank\.jsonl is damaged or was altered"):
             load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("context", ["nearest", "label"])
+def test_resumed_it_becomes_what_an_unbroken_run_becomes(
+    context: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*TEXTS, "clear .", "no effusion ."]
+    train = [study(number, text, normal=number % 2 == 0) for number, text in enumerate(texts)]
+    val = [replace(study(20 + number, "clear .", normal=True), split="val") for number in range(2)]
+    dataset = write_dataset([*train, *val], tmp_path / "data", source="tiny", source_version="1", options={})
+    recipe = Recipe(
+        name="tiny",
+        data=DataOptions(image_size=32),
+        model=options(context=context),
+        training=TrainingOptions(epochs=2, batch_size=3, keep="last"),
+    )
+    whole = load_file(fit(recipe, dataset, tmp_path / "whole", devices=1) / "model.safetensors")
+    steps, loss = [0], R2GenCSR.loss
+
+    def interrupted(self: R2GenCSR, batch: Batch) -> dict[str, torch.Tensor]:
+        steps[0] += self.training
+        if steps[0] == 5:  # of 3 an epoch
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(R2GenCSR, "loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, dataset, tmp_path / "part", devices=1)
+    resumed = load_file(fit(recipe, dataset, tmp_path / "part", resume=True, devices=1) / "model.safetensors")
+    assert resumed.keys() == whole.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    banks = [Bank.load(tmp_path / run / "model").sha256 for run in ("whole", "part")]
+    assert banks[0] == banks[1]
+    provenance = json.loads((tmp_path / "part" / "model" / "provenance.json").read_text())
+    assert provenance["banks"][0]["sha256"] == banks[0]
+    assert provenance["banks"][0]["dataset"]["sha256"] == dataset.sha256
+
+
+def test_a_bank_of_held_out_studies_stops_drafting(tmp_path: Path) -> None:
+    studies = [study(number, text, normal=number % 2 == 0) for number, text in enumerate(TEXTS)]
+    moved = [
+        replace(one, split="test" if number == 1 else "val" if number == 2 else "train")
+        for number, one in enumerate(studies)
+    ]
+    dataset = write_dataset(moved, tmp_path / "data", source="tiny", source_version="1", options={})
+    recipe = Recipe(name="tiny", data=DATA, model=options())
+    with pytest.raises(UserError, match=r"memory bank leaks: .*study s1 is of the test split"):
+        draft_split(build(), recipe, dataset, "test", tmp_path / "predictions.jsonl")
 
 
 def test_images_of_contexts_are_the_first_views_as_the_generator_sees_them() -> None:

@@ -36,4 +36,5 @@ def train_studies(texts: list[str] | None = None) -> TrainStudies:
     """A study for each text, every other one normal."""
     texts = texts or REPORTS
     studies = [study(number, text, normal=number % 2 == 0) for number, text in enumerate(texts)]
-    return TrainStudies(texts, studies, DATA, 1, {"source": "tiny", "sha256": "0" * 64})
+    val = [study(100 + number, "", normal=number % 2 == 0) for number in range(6)]
+    return TrainStudies(texts, studies, DATA, 1, {"source": "tiny", "sha256": "0" * 64}, val)

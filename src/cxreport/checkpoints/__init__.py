@@ -27,18 +27,23 @@ from cxreport.weights.folder import (
 
 __all__ = ["CONFIG", "MODEL", "load_model", "read_provenance", "save_model"]
 
+_PLACES = {"classifier", "visual_bank", "report_bank"}
+"""Options of a generator that say where something lay that the model folder now holds."""
+
 MODEL = Format("cxreport-model-1", "model folder", "train again")
 
 
 def save_model(folder: Path, generator: Generator, recipe: Recipe, provenance: dict[str, Any]) -> None:
     """Write a model folder; an older model folder of that name is replaced in one step.
 
-    The recipe in it does not say where an encoder's first weights lay: a model folder holds no path. Raises
-    UserError when `folder` holds something else or cannot be written.
+    The recipe in it does not say where first weights of an encoder, a classifier or banks lay: a model folder
+    holds no path of these. Raises UserError when `folder` holds something else or cannot be written.
     """
     tree = recipe.model_dump(mode="json")
     if "encoder" in tree["model"]:
         tree["model"]["encoder"]["init"] = None
+    for option in _PLACES & tree["model"].keys():
+        tree["model"][option] = None
     write_folder(folder, MODEL, {"recipe": tree}, generator, provenance, generator.save_assets)
 
 

@@ -51,15 +51,19 @@ def open_features(path: Path, device: torch.device | str = "cpu") -> FeatureSour
         name, data, features = options.name, DataOptions(image_size=size), encoder_features(encoder)
     elif form == MODEL.name:
         module, recipe = load_model(folder)
-        name, data, features = recipe.model.encoder.name, recipe.data, module.features
+        described = getattr(recipe.model, "encoder", None)
+        if described is None:
+            raise UserError(
+                f"{path} is a {recipe.model.generator}, which has no image encoder; name another."
+            )
+        name, data, features = described.name, recipe.data, module.features
     else:
         raise UserError(
             f"{path} has no encoder; name a run folder, a model folder or a folder of encoder weights."
         )
     module.eval().to(device)
-    return FeatureSource(
-        lambda batch: features(batch.to(device)), {"name": name, "sha256": weights_sha256(module)}, data
-    )
+    digest = weights_sha256(getattr(module, "encoder", module))
+    return FeatureSource(lambda batch: features(batch.to(device)), {"name": name, "sha256": digest}, data)
 
 
 def encoder_features(encoder: Encoder) -> Callable[[Batch], Tensor]:

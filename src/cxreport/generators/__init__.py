@@ -20,6 +20,12 @@ GENERATORS = {
     "r2gengpt": "cxreport.generators.r2gengpt:R2GenGPT",
     "r2gencsr": "cxreport.generators.r2gencsr:R2GenCSR",
     "mambaxray": "cxreport.generators.mambaxray:MambaXray",
+    "ammrg": "cxreport.generators.ammrg:AMMRG",
+    "most_frequent": "cxreport.generators.memorised:MostFrequent",
+    "all_normal": "cxreport.generators.memorised:AllNormal",
+    "random": "cxreport.generators.memorised:RandomReport",
+    "nearest_neighbour": "cxreport.generators.neighbour:NearestNeighbour",
+    "classifier_template": "cxreport.generators.classifier_template:ClassifierTemplate",
 }
 """Name (the recipe's ``model.generator``) to ``module:Class``."""
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -36,10 +36,22 @@ class TrainStudies:
     data: DataOptions = field(default_factory=DataOptions)
     seed: int = 0
     dataset: Mapping[str, str] = field(default_factory=dict)
+    val: Sequence[Study] = ()
+    """Studies of the val split, to choose thresholds on."""
 
 
 class Generator(nn.Module, ABC):
     """Writes draft reports. B studies of a batch have up to V views each, see ``cxreport.data.batch``."""
+
+    sees_images: ClassVar[bool] = True
+    """Whether drafts depend on images, and so :meth:`features` gives any."""
+    scores_texts: ClassVar[bool] = True
+    """Whether :meth:`score` gives texts a probability."""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is anything to train; what is not trainable is complete once it is built."""
+        return any(parameter.requires_grad for parameter in self.parameters())
 
     @classmethod
     @abstractmethod

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -249,11 +250,14 @@ def _controls(
         reports = [text for text in reports if text]
         texts["most_frequent"] = [most_frequent(reports)] * len(records)
         texts["random_train"] = random_train(reports, len(records), recipe.seed)
-        texts["nearest_neighbour"] = nearest_neighbour(
-            _features(generator, recipe, train, "features of train", progress),
-            reports,
-            _features(generator, recipe, dataset.split(split), f"features of {split}", progress),
-        )
+        if generator.sees_images:
+            texts["nearest_neighbour"] = nearest_neighbour(
+                _features(generator, recipe, train, "features of train", progress),
+                reports,
+                _features(generator, recipe, dataset.split(split), f"features of {split}", progress),
+            )
+        else:
+            notes.append("No nearest neighbour: this generator looks at no image.")
     if len(records) < 2:
         notes.append("No shuffled images: a single study has no other study.")
     else:
@@ -327,7 +331,7 @@ def _fingerprint(
 
 
 def _device(generator: Generator) -> torch.device:
-    return next(generator.parameters()).device
+    return next(chain(generator.parameters(), generator.buffers())).device
 
 
 def _no_progress(step: str, done: int, total: int) -> None:

@@ -148,9 +148,9 @@ def gradient_maps(
     A channel counts by its mean gradient over the view's patches, a patch by its channels' weighted sum where
     that is positive. The maps of a sentence share one scale. The encoder itself is not differentiated.
     """
-    with torch.enable_grad(), _watched(generator) as seen:
+    with torch.enable_grad(), _watched(generator, batch) as seen:
         scored = generator.score(batch, texts)
-        tokens: Tokens = seen[0]
+        tokens = seen[-1]
         studies = batch.view_mask.nonzero()[:, 0].tolist()
         spans = [sentence_tokens(text, one.ends) for text, one in zip(texts, scored, strict=True)]
         maps: list[list[tuple[ImageMap, ...]]] = [[] for _ in texts]
@@ -169,14 +169,17 @@ def gradient_maps(
 
 def _attention_maps(
     generator: Generator, batch: Batch, texts: Sequence[str]
-) -> Iterator[list[tuple[ImageMap, ...]]]:
+) -> list[list[tuple[ImageMap, ...]]]:
+    maps = []
     for text, attended, present in zip(
         texts, generator.attention(batch, texts), batch.view_mask, strict=True
     ):
         sentences = sentence_tokens(text, attended.ends)
-        # per view: views of a batch are in order and the absent ones last
-        views = int(present.sum())
-        yield [_image_maps(list(attended.weights[tokens, :views].mean(dim=0))) for _, tokens in sentences]
+        views = int(present.sum())  # absent views stand last
+        maps.append(
+            [_image_maps(list(attended.weights[tokens, :views].mean(dim=0))) for _, tokens in sentences]
+        )
+    return maps
 
 
 def _image_maps(views: Sequence[Tensor]) -> tuple[ImageMap, ...]:
@@ -196,19 +199,31 @@ def _image_maps(views: Sequence[Tensor]) -> tuple[ImageMap, ...]:
 
 
 @contextmanager
-def _watched(generator: Generator) -> Iterator[list[Any]]:
-    """Collects what the image encoder gives while it is entered, as leaves that gradients reach."""
+def _watched(generator: Generator, batch: Batch) -> Iterator[list[Tokens]]:
+    """Collects what the encoder gives for the present views of `batch`, as leaves that gradients reach.
+
+    The encoder may also be asked about other images, those of a bank.
+    """
     encoder = getattr(generator, "encoder", None)
     if not isinstance(encoder, Encoder):
         raise UserError("This generator has no image encoder, so there is no gradient map; ask for scores.")
-    seen: list[Any] = []
+    images = batch.images[batch.view_mask]
+    seen: list[Tokens] = []
+    enabled: list[bool] = []
 
     def begin(module: Encoder, inputs: Any) -> None:
+        enabled.append(torch.is_grad_enabled())
         torch.set_grad_enabled(False)
 
     def keep(module: Encoder, inputs: Any, tokens: Tokens) -> Tokens:
-        torch.set_grad_enabled(True)
-        seen.append(replace(tokens, patches=tokens.patches.detach().requires_grad_()))
+        torch.set_grad_enabled(enabled.pop())
+        if not torch.equal(inputs[0], images):
+            return tokens
+        leaf = tokens.patches.detach().requires_grad_()
+        sequence, place = tokens.sequence, tokens.class_place
+        if sequence is not None and place is not None:
+            sequence = torch.cat([leaf[:, :place], sequence[:, [place]], leaf[:, place:]], dim=1)
+        seen.append(replace(tokens, patches=leaf, sequence=sequence))
         return seen[-1]
 
     handles = (encoder.register_forward_pre_hook(begin), encoder.register_forward_hook(keep))

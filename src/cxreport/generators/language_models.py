@@ -104,20 +104,33 @@ class LanguageModel(nn.Module):
         embedded: Tensor = self.network.get_input_embeddings()(ids)
         return embedded
 
-    def forward(self, embeddings: Tensor, mask: Tensor, positions: Tensor, keep: int = 0) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, mask: Tensor, positions: Tensor, keep: int = 0, past: Any = None
+    ) -> Tensor:
         """Logits (B, T, V) after each of embeddings (B, T, D); of the last `keep` only where it is not 0.
 
-        Tokens where `mask` (B, T) is False are not seen; `positions` (B, T) count the others.
+        Tokens where `mask` (B, P + T) is False are not seen, of which P are those of the cache `past`, which
+        is added to; `positions` (B, T) count the others.
         """
+        logits: Tensor = self._read(embeddings, mask, positions, keep, past, past is not None).logits
+        return logits[:, -keep:]
+
+    def cache(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Any:
+        """Keys and values of embeddings (B, T, D), as transformers keeps them."""
+        return self._read(embeddings, mask, positions, 1, None, True).past_key_values
+
+    def _read(
+        self, embeddings: Tensor, mask: Tensor, positions: Tensor, keep: int, past: Any, use_cache: bool
+    ) -> Any:
         given: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
-        logits: Tensor = self.network(
+        return self.network(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
             position_ids=positions,
-            use_cache=False,
+            past_key_values=past,
+            use_cache=use_cache,
             **given,
-        ).logits
-        return logits[:, -keep:]
+        )
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer and language_model.json: path, digest and configuration."""

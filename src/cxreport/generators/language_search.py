@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -45,15 +46,35 @@ class Prefix:
         return (self.mask.long().cumsum(dim=1) - 1).clamp_min(0)
 
 
-def read_after(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) -> Tensor:
-    """Logits (B, T, V) for each of ids (B, T) from what stands before it; `mask` (B, T) are the real ones."""
+def begun(model: LanguageModel, prefix: Prefix) -> Any:
+    """The cache of `prefix` but its last token: all that is written after it, and every beam, shares it.
+
+    None where there is nothing to share, or the cache of this architecture cannot be shared.
+    """
+    from transformers import DynamicCache
+
+    if prefix.mask.shape[1] < 2:
+        return None
+    cache = model.cache(prefix.embeddings[:, :-1], prefix.mask[:, :-1], prefix.positions[:, :-1])
+    return cache if isinstance(cache, DynamicCache) else None
+
+
+def read_after(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+    """Logits (B, T, V) for each of ids (B, T) from what stands before it; `mask` (B, T) are the real ones.
+
+    With the `cache` that :func:`begun` made of `prefix`, that is not read again.
+    """
     embeddings, seen, positions = joined(model, prefix, ids, mask)
-    return model(embeddings, seen, positions, keep=ids.shape[1] + 1)[:, :-1]
+    if cache is None:
+        return model(embeddings, seen, positions, keep=ids.shape[1] + 1)[:, :-1]
+    new = slice(prefix.mask.shape[1] - 1, -1)
+    logits: Tensor = model(embeddings[:, new], seen[:, :-1], positions[:, new], past=copy.deepcopy(cache))
+    return logits
 
 
 def joined(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings (B, P + T, D), mask and positions (B, P + T) of ids (B, T) after `prefix`."""
-    embeddings = torch.cat([prefix.embeddings, model.embed(ids)], dim=1)
+    embeddings = in_a_row([prefix.embeddings, model.embed(ids)])
     after = prefix.mask.sum(dim=1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
     return (
         embeddings,
@@ -62,10 +83,26 @@ def joined(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) -> t
     )
 
 
+def in_a_row(embeddings: Sequence[Tensor]) -> Tensor:
+    """Embeddings (B, N, D) of one type one after another.
+
+    Outside autocast, which to bfloat16 refuses float16: published systems train like this.
+    """
+    with torch.autocast(embeddings[0].device.type, enabled=False):
+        return torch.cat(list(embeddings), dim=1)
+
+
 def search(
-    model: LanguageModel, prefix: Prefix, decoding: DecodingOptions, study_ids: Sequence[str]
+    model: LanguageModel,
+    prefix: Prefix,
+    decoding: DecodingOptions,
+    study_ids: Sequence[str],
+    cache: Any = None,
 ) -> list[list[int]]:
-    """The ids written for each of B studies, the end included unless ``max_length`` came first."""
+    """The ids written for each of B studies, the end included unless ``max_length`` came first.
+
+    With the `cache` that :func:`begun` made of `prefix`, that is not read again, nor by every beam.
+    """
     from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
     config = GenerationConfig(
@@ -92,8 +129,17 @@ def search(
             attention_mask=prefix.mask.long(),
             generation_config=config,
             logits_processor=processors,
+            past_key_values=_for_beams(cache, config.num_beams),
         )
     return [_until_end(row, model.eos) for row in written.tolist()]
+
+
+def _for_beams(cache: Any, beams: int) -> Any:
+    """A copy of `cache`, every study as often as it has beams."""
+    cache = copy.deepcopy(cache)
+    if cache is not None and beams > 1:
+        cache.batch_repeat_interleave(beams)
+    return cache
 
 
 class DrawnTokens:

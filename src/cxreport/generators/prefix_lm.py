@@ -25,10 +25,12 @@ from torch.nn import functional
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator, TrainStudies
-from cxreport.generators.evidence import ScoredText
+from cxreport.generators.decoding import refuse_unheeded
+from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
-from cxreport.generators.language_search import Prefix, read_after, search
+from cxreport.generators.language_search import Prefix, begun, in_a_row, read_after, search
+from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
 from cxreport.generators.views import mean_of_views, spread
 from cxreport.model_options import PrefixOptions
@@ -47,13 +49,14 @@ class Seen:
     """What the encoder saw in a batch.
 
     ``tokens`` (B, V, N, E) and ``pooled`` (B, V, E), both zero where ``view_mask`` (B, V) is False; ``grid``
-    is that of a view's patches.
+    is that of a view's patches; at ``class_place`` of the tokens there is none.
     """
 
     tokens: Tensor
     pooled: Tensor
     view_mask: Tensor
     grid: tuple[int, int]
+    class_place: int | None = None
 
     def global_vector(self) -> Tensor:
         """The mean (B, E) of the pooled present views."""
@@ -149,6 +152,7 @@ class PrefixLM(Generator):
             spread(found.pooled, batch.view_mask),
             batch.view_mask,
             found.grid,
+            None if found.sequence is None else found.class_place,
         )
 
     def embed_text(self, text: str) -> Tensor:
@@ -158,21 +162,8 @@ class PrefixLM(Generator):
 
     def prefix(self, batch: Batch, seen: Seen) -> Prefix:
         """All that the language model reads before a report; UserError where its window is too small."""
-        studies, device = len(batch), seen.tokens.device
-        parts = self.prompt_parts(batch, seen)
-        bos = self._begin()
-        pieces = [] if bos is None else [self.language_model.embed(torch.tensor([[bos]], device=device))]
-        masks = []
-        for part in parts:
-            if part.embeddings is None:
-                pieces.append(self.embed_text(part.text).unsqueeze(0))
-            else:
-                pieces.append(part.embeddings)
-        pieces = [piece.to(self.language_model.dtype).expand(studies, -1, -1) for piece in pieces]
-        given = [part.mask for part in parts] if bos is None else [None, *(part.mask for part in parts)]
-        for piece, mask in zip(pieces, given, strict=True):
-            masks.append(piece.new_ones(piece.shape[:2], dtype=torch.bool) if mask is None else mask)
-        prefix = Prefix.of(torch.cat(pieces, dim=1), torch.cat(masks, dim=1))
+        parts, pieces, masks = self._pieces(batch, seen)
+        prefix = Prefix.of(in_a_row(pieces), torch.cat(masks, dim=1))
         image = sum(part.embeddings.shape[1] for part in parts if part.image and part.embeddings is not None)
         self._check_window(prefix.mask.shape[1], image)
         return prefix
@@ -217,17 +208,18 @@ class PrefixLM(Generator):
         The log-probabilities of its tokens are the language model's own: no penalty, temperature or least
         length enters them.
         """
-        self._check_decoding(decoding)
+        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
         start = time.perf_counter()
         training = self.training
         self.eval()
         with torch.inference_mode():
             prefix = self.prefix(batch, self.look(batch))
             self._check_window(prefix.mask.shape[1], report=decoding.max_length)
-            written = search(self.language_model, prefix, decoding, batch.study_ids)
+            cache = begun(self.language_model, prefix)
+            written = search(self.language_model, prefix, decoding, batch.study_ids, cache)
             if self.options.published:
                 written = [self._until_end(ids) for ids in written]
-            logprobs = self._logprobs(prefix, *self._padded(written))
+            logprobs = self._logprobs(prefix, *self._padded(written), cache)
         self.train(training)
         seconds = (time.perf_counter() - start) / len(written)
         return [
@@ -244,6 +236,36 @@ class PrefixLM(Generator):
         return [
             ScoredText(row[real], self._token_ends(tokens[real].tolist(), text))
             for row, real, tokens, text in zip(logprobs, mask, ids, texts, strict=True)
+        ]
+
+    def attention(self, batch: Batch, texts: Sequence[str]) -> list[TokenMaps]:
+        """What the language model gives every patch, averaged over heads and layers.
+
+        With ``views: mean`` a patch stands for all views and each gets its share. UserError where the image
+        tokens are not the encoder's.
+        """
+        ids, mask = self.report_ids(texts)
+        seen = self.look(batch)
+        parts, pieces, masks = self._pieces(batch, seen)
+        prefix = self.prefix(batch, seen)
+        self._check_window(prefix.mask.shape[1], report=ids.shape[1])
+        places, count = numbered([piece.shape[1] for piece in pieces], [part.image for part in parts], masks)
+        weights = image_attention(self.language_model, prefix, ids, mask, places, count)
+        views, tokens = seen.tokens.shape[1:3]
+        if count == tokens:
+            present = seen.view_mask / seen.view_mask.sum(dim=1, keepdim=True)
+            weights = weights.unsqueeze(2) * present[:, None, :, None]
+        elif count == views * tokens:
+            weights = weights.unflatten(2, (views, tokens))
+        else:
+            raise UserError("This generator's image tokens are not the patches; ask for evidence: gradient.")
+        if seen.class_place is not None:
+            kept = [place for place in range(tokens) if place != seen.class_place]
+            weights = weights[..., kept]
+        weights = weights.unflatten(3, seen.grid)
+        return [
+            TokenMaps(row[real], self._token_ends(own[real].tolist(), text))
+            for row, real, own, text in zip(weights, mask, ids, texts, strict=True)
         ]
 
     def features(self, batch: Batch) -> Tensor:
@@ -267,6 +289,26 @@ class PrefixLM(Generator):
         """The language model is read, the encoder is untrained; saved weights will replace the latter's."""
         language_model = restore_language_model(options.language_model, folder)
         return cls(options, build_encoder(options.encoder.untrained()), language_model)
+
+    def _pieces(self, batch: Batch, seen: Seen) -> tuple[list[Part], list[Tensor], list[Tensor]]:
+        """The parts of the whole prompt, each as embeddings (B, N, D) and with the mask (B, N) of them."""
+        studies, device = len(batch), seen.tokens.device
+        parts, bos = self.prompt_parts(batch, seen), self._begin()
+        if bos is not None:
+            begin = self.language_model.embed(torch.tensor([[bos]], device=device))
+            parts = [Part(embeddings=begin), *parts]
+        pieces = []
+        for part in parts:
+            if part.embeddings is None:
+                pieces.append(self.embed_text(part.text).unsqueeze(0))
+            else:
+                pieces.append(part.embeddings)
+        pieces = [piece.to(self.language_model.dtype).expand(studies, -1, -1) for piece in pieces]
+        masks = [
+            piece.new_ones(piece.shape[:2], dtype=torch.bool) if part.mask is None else part.mask
+            for piece, part in zip(pieces, parts, strict=True)
+        ]
+        return parts, pieces, masks
 
     def _begin(self) -> int | None:
         bos = self.language_model.bos
@@ -297,9 +339,9 @@ class PrefixLM(Generator):
         mask = [[place < len(ids) for place in range(longest)] for ids in written]
         return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
 
-    def _logprobs(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> Tensor:
-        """Log-probabilities (B, T) of ids (B, T) after `prefix`."""
-        logits = read_after(self.language_model, prefix, ids, mask).float()
+    def _logprobs(self, prefix: Prefix, ids: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """Log-probabilities (B, T) of ids (B, T) after `prefix`, of which `cache` may be the beginning."""
+        logits = read_after(self.language_model, prefix, ids, mask, cache).float()
         return logits.gather(2, ids.unsqueeze(2)).squeeze(2) - logits.logsumexp(dim=2)
 
     def _draft(self, ids: list[int], logprobs: tuple[float, ...], seconds: float) -> Draft:
@@ -323,10 +365,6 @@ class PrefixLM(Generator):
             if END in self.language_model.tokenizer.decode(ids[:count]):
                 return ids[:count]
         return ids
-
-    def _check_decoding(self, decoding: DecodingOptions) -> None:
-        if unheeded := decoding.unheeded(self.options.KNOWN_DECODING):
-            raise UserError(f"This generator does not know decoding.{', decoding.'.join(unheeded)}.")
 
     def _check_window(self, prompt: int, image: int = 0, report: int = 0) -> None:
         window = self.language_model.window

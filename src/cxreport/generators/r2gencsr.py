@@ -52,7 +52,9 @@ class R2GenCSR(PrefixLM):
     def __init__(self, options: R2GenCSROptions, encoder: Encoder, language_model: LanguageModel) -> None:
         super().__init__(options, encoder, language_model)
         self.contexts: Contexts | None = None
-        self._batches: Iterable[Batch] | None = None
+        self._begun = False
+        self._looked = False
+        self._batches: Iterable[Batch] = ()
         self._made_with: tuple[Any, ...] | None = None
         self._since = 0
         self._kept: tuple[Any, dict[str, Tensor]] | None = None
@@ -67,6 +69,7 @@ class R2GenCSR(PrefixLM):
         if options.context != "none":
             bank = begun_bank(options, train, generator.encoder.width)
             generator.contexts = Contexts(bank, options.context_pairs)
+            generator._begun = True
             counts = {side: len(places) for side, places in generator.contexts.places.items()}
             logger.info("Context samples (%s) from train studies: %s.", options.context, counts)
             if options.context == "nearest":
@@ -74,6 +77,14 @@ class R2GenCSR(PrefixLM):
                     labelled_studies(train, bank), train.data, batch_size=_BATCH, train=False, seed=0
                 )
         return generator
+
+    def look(self, batch: Batch) -> Seen:
+        """Encode the present views of `batch`, after the bank was made again where that is due."""
+        self._looked = True
+        if self._begun and self.contexts is not None and self.contexts.bank.images is None:
+            self._refresh(due=self._since >= len(self.contexts.bank) or not self.training)
+            self._since += len(batch) if self.training else 0
+        return super().look(batch)
 
     def prompt_parts(self, batch: Batch, seen: Seen) -> list[Part]:
         """The contexts, negative ones first, and what R2GenGPT reads; inside what the user says of a chat."""
@@ -106,8 +117,12 @@ class R2GenCSR(PrefixLM):
         return parts
 
     def banks(self) -> tuple[Bank, ...]:
-        """The bank of context samples."""
-        return () if self.contexts is None else (self.contexts.bank,)
+        """The bank of context samples; once it was used, with the vectors of the encoder as it is."""
+        if self.contexts is None:
+            return ()
+        if self._looked:
+            self._refresh(due=True)
+        return (self.contexts.bank,)
 
     def bank_entries(self, batch: Batch) -> list[tuple[BankEntry, ...]]:
         """The context samples of every study, nearest first."""
@@ -127,15 +142,9 @@ class R2GenCSR(PrefixLM):
     def save_assets(self, folder: Path) -> None:
         """Also write the bank, its vectors those of the encoder as it is."""
         super().save_assets(folder)
-        if self.contexts is None:
-            return
-        self._refresh(due=True)
-        bank = self.contexts.bank
-        if bank.images is not None:
-            vectors = self._encoded_images(np.arange(len(bank)))
-            bank = Bank(vectors.cpu(), bank.entries, self._origin(bank), bank.images)
-            self.contexts = Contexts(bank, self.options.context_pairs)
-        bank.save(folder)
+        if self.contexts is not None:
+            self._refresh(due=True)
+            self.contexts.bank.save(folder)
 
     @classmethod
     def load_assets(cls, options: R2GenCSROptions, folder: Path) -> Self:
@@ -172,8 +181,6 @@ class R2GenCSR(PrefixLM):
         """Places of each side: (B, P) for ``nearest``, else (P,)."""
         assert self.contexts is not None
         if self.options.context == "nearest":
-            self._refresh(due=self._since >= len(self.contexts.bank) or not self.training)
-            self._since += len(batch) if self.training else 0
             return self.contexts.nearest(query, batch.study_ids, batch.patient_ids)
         anew = self.training and self.options.context != "fixed" and batch.draws
         return self.contexts.first(batch.draws[0] if anew else None)
@@ -200,24 +207,29 @@ class R2GenCSR(PrefixLM):
         return self._without_training(lambda: self.encoder(images).pooled.detach().float())
 
     def _refresh(self, due: bool) -> None:
-        """Make the vectors of a bank without images again, where the encoder is another one and it is `due`.
+        """Make the vectors of the bank again, where the encoder is another one and it is `due`.
 
         A model that was loaded has no train studies; its bank stays as it was saved.
         """
-        batches = self._batches
-        if batches is None or self.contexts is None:
+        if not self._begun or self.contexts is None:
             return
         state = self._encoder_state()
         if self._made_with is not None and (not due or state == self._made_with):
             return
-        device = self.norm.weight.device
-        rows = self._without_training(
-            lambda: torch.cat([self.features(batch.to(device)).float().cpu() for batch in batches])
-        )
         bank = self.contexts.bank
-        self.contexts = Contexts(Bank(rows, bank.entries, self._origin(bank)), self.options.context_pairs)
+        if bank.images is None:
+            vectors = self._without_training(self._vectors_of_batches)
+        else:
+            vectors = self._encoded_images(np.arange(len(bank)))
+        bank = Bank(vectors, bank.entries, self._origin(bank), bank.images)
+        self.contexts = Contexts(bank, self.options.context_pairs)
         self._made_with = state
         self._since = 0
+
+    def _vectors_of_batches(self) -> Tensor:
+        device = self.norm.weight.device
+        seen = (super(R2GenCSR, self).look(batch.to(device)) for batch in self._batches)
+        return torch.cat([one.global_vector().float().cpu() for one in seen])
 
     def _without_training(self, compute: Any) -> Tensor:
         """What `compute` gives in evaluation mode, as a tensor that later steps may differentiate past."""

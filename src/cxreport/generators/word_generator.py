@@ -16,7 +16,7 @@ from cxreport.data.words import END, WordTokenizer, word_ends
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator, TrainStudies
-from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
+from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search, refuse_unheeded
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
 from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
@@ -103,6 +103,7 @@ class WordGenerator(Generator):
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
+        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
         if decoding.max_length > POSITIONS:
             raise UserError(f"decoding.max_length must be at most {POSITIONS} (got {decoding.max_length}).")
         start = time.perf_counter()

@@ -126,6 +126,12 @@ class Bank:
         """Places of the `wanted` entries."""
         return [place for place, entry in enumerate(self.entries) if wanted(entry)]
 
+    def places_of(self, study_id: str, patient_id: str) -> list[int]:
+        """Places of the entries of a study and of a patient; an empty id has none."""
+        studies = self._owned.get(("study", study_id), []) if study_id else []
+        patients = self._owned.get(("patient", patient_id), []) if patient_id else []
+        return sorted({*studies, *patients})
+
     def nearest(
         self,
         queries: Tensor,
@@ -143,7 +149,7 @@ class Bank:
         UserError for another width, and where fewer than `k` entries are left.
         """
         self.need_width(queries.shape[1])
-        without = [self._places_of(*ids) for ids in self._pairs(study_ids, patient_ids)]
+        without = [self.places_of(*ids) for ids in self._pairs(study_ids, patient_ids)]
         try:
             return self._search(method).nearest(queries, k, without)
         except ValueError:
@@ -241,16 +247,19 @@ class Bank:
             owned.setdefault(("patient", entry.patient_id), []).append(place)
         return owned
 
-    def _places_of(self, study_id: str, patient_id: str) -> list[int]:
-        studies = self._owned.get(("study", study_id), []) if study_id else []
-        patients = self._owned.get(("patient", patient_id), []) if patient_id else []
-        return sorted({*studies, *patients})
-
     @staticmethod
     def _pairs(study_ids: Sequence[str], patient_ids: Sequence[str]) -> Iterable[tuple[str, str]]:
         count = max(len(study_ids), len(patient_ids))
         studies, patients = list(study_ids) or [""] * count, list(patient_ids) or [""] * count
         return zip(studies, patients, strict=True)
+
+
+def bank_names(folder: Path) -> list[str]:
+    """The names of the banks in `folder`, sorted; UserError where there is none."""
+    names = sorted(path.stem for path in folder.glob("*.jsonl") if path.with_suffix(".json").is_file())
+    if not names:
+        raise UserError(f"There is no bank in {folder}; {_REMEDY}.")
+    return names
 
 
 def read_manifest(folder: Path, name: str = NAME) -> dict[str, Any]:

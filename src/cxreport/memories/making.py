@@ -53,8 +53,7 @@ def make_bank(
         raise UserError(f"A bank is made from the train split only, not from {split}.")
     dataset.need_images()
     studies = train_part(dataset, data)
-    facts = {name: str(dataset.info[name]) for name in ("source", "source_version")}
-    origin = Origin(facts | {"sha256": dataset.sha256}, dict(encoder), data, "cxreport bank make")
+    origin = origin_of(dataset, encoder, data, "cxreport bank make")
     if (out / f"{NAME}.json").is_file():
         raise UserError(f"There is a bank in {out} already; choose another --out.")
     part = _Part(
@@ -69,6 +68,18 @@ def make_bank(
     bank.save(out)
     part.remove()
     return bank
+
+
+def origin_of(dataset: PreparedDataset, encoder: Mapping[str, str], data: DataOptions, made: str) -> Origin:
+    """What a bank of the train split of `dataset` is made from."""
+    facts = {name: str(dataset.info[name]) for name in ("source", "source_version")}
+    return Origin(facts | {"sha256": dataset.sha256}, dict(encoder), data, made)
+
+
+def free_folder(out: Path) -> None:
+    """UserError unless `out` is absent or empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty; choose another --out.")
 
 
 def study_vectors(

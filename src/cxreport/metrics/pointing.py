@@ -22,7 +22,7 @@ NAMES = ("pointing_hits", "pointing_chance", "pointing_others")
 def pointing(records: Sequence[Mapping[str, Any]], findings: Sequence[Sequence[Finding]]) -> Tally:
     """Hits over N studies; `records` are lines of a predictions file with maps, `findings` their truth.
 
-    A sentence counts when the phantoms' grammar reads a true (kind, side) in it that has a box in a view with a map.
+    A sentence counts when it names a true (kind, side) that has a box in a view with a map.
     ``pointing_hits`` is the share of such sentences whose highest cell has its centre in a box of theirs,
     ``pointing_chance`` the mean share of cells whose centre lies there, and ``pointing_others`` the share of
     the draft's other sentences with a map whose highest cell lies in the same boxes: where a map points

