@@ -151,7 +151,7 @@ class RunKeeper(Callback):
 
     def save_as_built(self) -> None:
         """Write the model folder of what has nothing to train."""
-        self.built.save(self.out / MODEL, self._provenance())
+        self.built.save(self.built.system, self.out / MODEL, self._provenance())
 
     def _add_row(self, trainer: lightning.Trainer, task: Task) -> None:
         options = self.recipe.training
