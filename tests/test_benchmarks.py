@@ -10,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from cxreport.cli import app
 
 PHANTOMS = Path(__file__).resolve().parents[1] / "benchmarks" / "phantoms.py"
 
@@ -106,6 +109,20 @@ def test_the_scan_is_timed_beside_peers_that_agree() -> None:
     ]
     assert encoders.crossover(rows) == pytest.approx(200)
     assert encoders.crossover(rows[1:]) is None
+
+
+def test_contours_are_compared_with_the_rectangle_on_phantoms_and_on_boxes(tmp_path: Path) -> None:
+    script, out = PHANTOMS.with_name("contour.py"), tmp_path / "found.json"
+    make = ["phantom", "make", "--studies", "12", "--size", "64", "--out", str(tmp_path / "data")]
+    assert CliRunner().invoke(app, make).exit_code == 0
+    options = ["--real", str(tmp_path / "data"), "--json", str(out)]
+    subprocess.run([sys.executable, str(script), *options], check=True, capture_output=True)
+    found = json.loads(out.read_text())
+    assert found["boxed_images"] > 0
+    scores = {name: score["value"] for name, score in found["scores"].items()}
+    gap = scores["contour: box inside"] - scores["rectangle: box inside"]
+    assert scores["contour - rectangle: box inside"] == pytest.approx(gap)
+    assert scores["rectangle: size"] == pytest.approx(128 * 160 / 256**2)
 
 
 def test_drafting_is_timed_beside_naive_decoding(tmp_path: Path) -> None:

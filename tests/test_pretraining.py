@@ -21,6 +21,7 @@ from cxreport.data.batch import EpochSampler
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.encoders import build_encoder
 from cxreport.errors import UserError
+from cxreport.objectives import chests
 from cxreport.objectives.folder import load_objective
 from cxreport.objectives.masked import MaskedAutoencoder
 from cxreport.options import EncoderOptions
@@ -77,6 +78,21 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return {f"encoder.{name}": value for name, value in encoder.items()} | rest
 
 
+def kill_in_epoch(
+    epoch: int, chosen: PretrainRecipe, data: PreparedDataset, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leave a run as a kill at the start of `epoch` (from 1) does."""
+
+    def stop(self: Any, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == epoch - 1:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cxreport.training.throughput.Throughput.on_train_epoch_start", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            pretrain(chosen, [Weighted(data)], out)
+
+
 @pytest.mark.parametrize(("encoder", "objective"), [(ENCODER, MASKED), (CAUSAL, NEXT)])
 def test_a_broken_run_resumes_to_the_same_weights_and_its_folder_is_an_encoder(
     dataset: PreparedDataset,
@@ -88,14 +104,7 @@ def test_a_broken_run_resumes_to_the_same_weights_and_its_folder_is_an_encoder(
     chosen = recipe(encoder, objective)
     pretrain(chosen, [Weighted(dataset)], tmp_path / "whole")
 
-    def stop(*_: Any) -> None:
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        path = "cxreport.training.throughput.Throughput.on_train_epoch_start"
-        patch.setattr(path, lambda self, trainer, module: trainer.current_epoch == 2 and stop())
-        with pytest.raises(RuntimeError, match="killed"):
-            pretrain(chosen, [Weighted(dataset)], tmp_path / "run")
+    kill_in_epoch(3, chosen, dataset, tmp_path / "run", monkeypatch)
     assert load_state(tmp_path / "run" / "last.safetensors")["epoch"] == 1
     torch.rand(3)
     pretrain(chosen, [Weighted(dataset)], tmp_path / "run", resume=True)
@@ -163,8 +172,9 @@ def test_a_nan_names_its_batch_and_leaves_the_last_epoch(
 def test_a_mixture_takes_of_each_as_its_weight_says(dataset: PreparedDataset, tmp_path: Path) -> None:
     sampler = EpochSampler(40, 3, parts=((10, 3.0), (30, 1.0)))
     order = list(sampler)
-    counts = np.bincount(order, minlength=40)
-    assert len(order) == 40
+    counts = np.bincount(np.array(order) % 40, minlength=40)
+    assert len(order) == len(set(order)) == 40
+    assert {place // 40 for place in order if place % 40 < 10} == {0, 1, 2}
     assert counts[:10].tolist() == [3] * 10
     assert counts[10:].sum() == 10
     assert counts[10:].max() == 1
@@ -235,27 +245,85 @@ def test_shipped_recipes_load_by_name(path: Path) -> None:
     assert PretrainRecipe.load(path).name == path.stem
 
 
+def test_a_resumed_run_still_knows_its_contours(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought = []
+    find = chests.find_contour
+    monkeypatch.setattr(chests, "find_contour", lambda grey: sought.append(1) or find(grey))
+    objective = {**MASKED, "strategy": "contour", "ratio_inside": 0.75, "ratio_outside": 0.5}
+    chosen = recipe({**ENCODER, "patch": 8}, objective)
+    kill_in_epoch(3, chosen, dataset, tmp_path / "run", monkeypatch)
+    before = json.loads((tmp_path / "run" / "run.json").read_text())["contours"]
+    assert (before["images"], len(sought)) == (12, 12)
+    pretrain(chosen, [Weighted(dataset)], tmp_path / "run", resume=True)
+    after = json.loads((tmp_path / "run" / "run.json").read_text())["contours"]
+    assert after == before
+    assert len(sought) == 12 + 2  # the pictures of a finished run are drawn from its folder
+
+
+def test_a_nan_in_validation_names_its_batch_and_leaves_the_last_epoch(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = MaskedAutoencoder.loss
+
+    def loss(self: MaskedAutoencoder, batch: Any) -> dict[str, torch.Tensor]:
+        parts = plain(self, batch)
+        self.calls = getattr(self, "calls", 0) + (not self.training and "s11" in batch.study_ids)
+        bad = self.calls == 2 and not self.training and batch.study_ids == ["s11"]
+        return {**parts, "loss": parts["loss"] * (float("nan") if bad else 1)}
+
+    monkeypatch.setattr(MaskedAutoencoder, "loss", loss)
+    with pytest.raises(UserError, match=r"validation loss .* in epoch 2.*batch holds the studies s11\."):
+        pretrain(recipe(batch_size=1), [Weighted(dataset)], tmp_path / "run")
+    assert len(log_of(tmp_path / "run")) == 1
+    assert load_objective(tmp_path / "run" / "model")
+
+
 @pytest.mark.slow
-def test_two_processes_learn_as_one(dataset: PreparedDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize(("encoder", "objective"), [(ENCODER, MASKED), (CAUSAL, NEXT)])
+def test_two_processes_learn_as_one(
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    strategy: str,
+    encoder: dict[str, Any],
+    objective: dict[str, Any],
+) -> None:
+    """Losses and saved weights are those of one process with the same global batch; also after a kill."""
     program = tmp_path / "two.py"
     program.write_text(
         f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
+import pytest
 import test_pretraining as tests
 import torch
 torch.set_num_threads(1)
 if __name__ == "__main__":
-    data = [tests.Weighted.open({str(dataset.path)!r})]
-    tests.pretrain(tests.recipe(batch_size=1), data, Path({str(tmp_path / "two")!r}), devices=2)
+    data = tests.PreparedDataset.open({str(dataset.path)!r})
+    chosen = tests.recipe({encoder!r}, {objective!r}, batch_size=1, strategy={strategy!r})
+    out = Path({str(tmp_path / "two")!r})
+    if sys.argv[1] == "kill":
+        def stop(self, trainer, module):
+            if trainer.current_epoch == 2:
+                sys.exit(3)
+        pytest.MonkeyPatch().setattr("cxreport.training.throughput.Throughput.on_train_epoch_start", stop)
+    tests.pretrain(chosen, [tests.Weighted(data)], out, devices=2, resume=sys.argv[1] == "resume")
 """
     )
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    pretrain(recipe(batch_size=2), [Weighted(dataset)], tmp_path / "one", devices=1)
+    for what, expected in (("kill", 3), ("resume", 0)):
+        command = [sys.executable, str(program), what]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == expected, done.stderr
+    pretrain(recipe(encoder, objective, batch_size=2), [Weighted(dataset)], tmp_path / "one", devices=1)
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     for name in ("train_loss", "val_loss"):
         np.testing.assert_allclose(
             [float(row[name]) for row in one], [float(row[name]) for row in two], atol=1e-4, rtol=0
         )
+    whole, parts = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, atol=2e-4, rtol=0)

@@ -35,9 +35,9 @@ from cxreport.recipe import Recipe
 from cxreport.study import Draft, Report, Study, View
 from cxreport.training import fit
 from cxreport.training.files import mend
+from cxreport.training.optimizers import rate_factor
 from cxreport.training.run import _trainer
 from cxreport.training.state import load_state, save_state
-from cxreport.training.task import rate_factor
 
 WORDS = ("clear", "effusion", "nodule")
 

@@ -42,10 +42,11 @@ class DataOptions(RecipeOptions):
     """With the same seed a smaller share lies inside a larger one."""
     augment: bool = True
     """Random changes of the images in training, as ``augmentation`` says."""
-    augmentation: Literal["small", "legacy-r2gen"] = "small"
+    augmentation: Literal["small", "legacy-r2gen", "legacy-arm"] = "small"
     """``small``: shift, zoom, rotation, contrast and brightness; never a flip, which would move the heart.
     ``legacy-r2gen``: R2Gen's random crop and horizontal flip. The flip swaps left and right, so that every
-    report which names a side becomes false for half of its images; only to reproduce published numbers."""
+    report which names a side becomes false for half of its images; only to reproduce published numbers.
+    ``legacy-arm``: ARM's random resized crop (a fifth to all of the image) and the same flip."""
     workers: int = Field(0, ge=0, le=64)
     """Loader processes. 0 decodes in the main process and keeps decoded images in memory."""
 
@@ -127,9 +128,19 @@ class TrainingOptions(RecipeOptions):
     """Peak learning rate of all parameters but the encoder's."""
     encoder_learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of the encoder; None uses ``learning_rate``."""
+    reference_batch: int | None = Field(None, ge=1)
+    """Learning rates are those of a step on so many studies; they are multiplied with the studies of a step
+    (``batch_size`` x ``accumulate`` x devices) over this. None takes them as they are."""
     weight_decay: float = Field(1e-4, ge=0)
+    weight_decay_end: float | None = Field(None, ge=0)
+    """Weight decay of the last step, reached along a cosine; None keeps it constant."""
     optimizer: Literal["adamw", "adam-amsgrad"] = "adamw"
     """``adam-amsgrad`` is R2Gen's."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decay of the optimiser's two running means."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Validate and save an exponential moving average of the weights, of this decay (such as 0.999). Over the
+    first steps the decay is (1 + n) / (10 + n) where that is less. None: the weights themselves."""
     schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
     """``one-cycle``: linear warm-up, then cosine to zero; ``step``: R2Gen's StepLR per epoch."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -146,6 +157,9 @@ class TrainingOptions(RecipeOptions):
     """Largest gradient norm; None does not clip."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Mixed precision where it is not 32."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several devices share a model: each holds all of it (``ddp``, and ``auto``), or a part of every
+    block's weights, gradients and optimiser state (``fsdp``: less memory, more traffic)."""
     keep: Literal["best", "last"] = "best"
     """Which epoch becomes the model folder: lowest validation loss, or the last one."""
 

@@ -101,10 +101,15 @@ class DiseaseOptions(RecipeOptions):
     share r of positives (``exponential``, HD-MAE's). Weights shift probabilities."""
     largest_weight: float = Field(10.0, ge=1)
     """Limit of ``inverse``."""
+    pooling: Literal["mean", "peak"] = "mean"
+    """What makes one answer of the patches where there are no queries: their mean is asked, or every patch is
+    and the strongest answers count, as the logarithm of their mean exponential."""
+    sharpness: float = Field(2.0, gt=0)
+    """How much the strongest answers of ``peak`` count: 0 would be the mean, infinity the largest."""
     head: Literal["linear", "mlp"] = "linear"
     """``mlp``: three hidden layers a label, as published."""
     queries: DiseaseQueryOptions | None = None
-    """Read the patches with one query a label; None reads their mean."""
+    """Read the patches with one query a label."""
 
 
 class TextOptions(RecipeOptions):
@@ -122,10 +127,11 @@ class TextOptions(RecipeOptions):
     max_length: int = Field(128, ge=8)
     """Tokens of a text, begin and end included; the rest is cut off."""
     vocabulary: int = Field(2048, ge=320, le=65536)
-    """Of ``own``, as are the three below."""
+    """Of ``own``, as are the four below."""
     width: int = Field(192, ge=8)
     layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

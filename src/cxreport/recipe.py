@@ -45,6 +45,9 @@ _PLAIN = {
 SHIPPED = Path(__file__).parent / "recipes"
 """Recipes that come with the package; in a checkout a link to the folder ``recipes``."""
 
+_COMMANDS = {"model": "cxreport train", "objective": "cxreport pretrain"}
+"""The section that tells a kind of recipe from the others, and the command for it."""
+
 
 class RecipeFile(RecipeOptions):
     """What every recipe has: a name, a seed, data and training, and how it is read and written."""
@@ -74,6 +77,9 @@ class RecipeFile(RecipeOptions):
             raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}.") from None
         if not isinstance(tree, dict):
             raise UserError(f"{path} must hold a mapping with {', '.join(cls.model_fields)}.")
+        for section, command in _COMMANDS.items():
+            if section in tree and section not in cls.model_fields:
+                raise UserError(f"{path} has a section {section}: it is a recipe of `{command}`.")
         return cls.changed(tree, changes, str(path))
 
     @classmethod

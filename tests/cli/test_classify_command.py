@@ -87,9 +87,9 @@ def test_a_run_is_scored_and_what_val_decided_is_kept(
     assert scores["labels"]["Edema"] | {"threshold": None} == scores["labels"]["Edema"]
     assert scores["labels"]["Edema"]["negatives"] == 18
     assert scores["macro"]["labels"] == ["Pleural Effusion", "No Finding"]
-    assert set(scores["pointing"]) == {"grad_cam", "attention"}
-    assert scores["pointing"]["grad_cam"]["hit"]["n"] == 5
-    assert scores["pointing"]["grad_cam"]["chance"]["value"] == pytest.approx(0.5)
+    assert set(scores["pointing"]) == {"saliency", "grad-cam", "attention"}
+    assert scores["pointing"]["grad-cam"]["hit"]["n"] == 5
+    assert scores["pointing"]["grad-cam"]["chance"]["value"] == pytest.approx(0.5)
     lines = [json.loads(line) for line in files["predictions.jsonl"].read_text().splitlines()]
     assert [line["study_id"] for line in lines] == [f"s{number}" for number in range(60, 80)]
     assert lines[0]["present"] == ["Pleural Effusion"]

@@ -39,3 +39,24 @@ def test_a_folder_that_is_absent_is_told(tmp_path: Path) -> None:
     )
     assert done.exit_code == 1
     assert "neither a prepared dataset nor a folder" in done.output
+
+
+def test_a_draw_by_seed_is_the_same_twice_and_counts_for_each_folder(tmp_path: Path) -> None:
+    for folder, first in (("a", 0), ("b", 10)):
+        (tmp_path / folder).mkdir()
+        for number in range(first, first + 5):
+            grey = np.random.default_rng(number).integers(0, 255, (48, 48), dtype=np.uint8)
+            Image.fromarray(grey).save(tmp_path / folder / f"{number:02}.png")
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+
+    def sheet(*options: str) -> np.ndarray:
+        out = tmp_path / "s.png"
+        done = CliRunner().invoke(
+            app, ["contour", "show", *folders, "--out", str(out), "--images", "2", *options]
+        )
+        assert done.exit_code == 0, done.output
+        assert "4 images" in done.output
+        return np.asarray(Image.open(out))
+
+    assert np.array_equal(sheet("--seed", "1"), sheet("--seed", "1"))
+    assert not np.array_equal(sheet("--seed", "1"), sheet())

@@ -9,8 +9,19 @@ import torch
 from PIL import Image
 
 from cxreport.data import batch as batch_module
-from cxreport.data.batch import EpochSampler, StudyImages, chosen_views, collate, loader, normalised, usable
-from cxreport.data.batch import augmented as augment
+from cxreport.data.augmentation import augmented as augment
+from cxreport.data.batch import (
+    IMAGENET_STD,
+    EpochSampler,
+    StudyImages,
+    chosen_views,
+    collate,
+    draw_of,
+    loader,
+    normalised,
+    repeats_numbered,
+    usable,
+)
 from cxreport.data.images import view_of
 from cxreport.data.store import write_dataset
 from cxreport.errors import UserError
@@ -148,6 +159,43 @@ def test_published_augmentation_crops_and_flips_half_of_the_views(make_study):
     assert torch.equal(images[3].images, StudyImages([study] * 60, options, augment=True, seed=4)[3].images)
     plain = StudyImages([study], options, augment=False, seed=4)[0].images
     assert torch.equal(plain, StudyImages([study], DataOptions(), augment=False, seed=4)[0].images)
+
+
+def test_arms_augmentation_crops_a_fifth_to_all_and_flips_half(make_study):
+    """On two ramps, columns and rows, a crop is told by the span that is left of each."""
+    ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (60, 1))
+    study = replace(make_study(1), views=(view_of(ramp), view_of(ramp.T.copy())))
+    options = DataOptions(image_size=60, augmentation="legacy-arm")
+    images = StudyImages([study] * 200, options, augment=True, seed=4)
+    flipped, spans = 0, []
+    for index in range(200):
+        wide, tall = images[index].images[:, 0] * IMAGENET_STD[0] * 255 / 4
+        steps = wide[30].diff()
+        flipped += int(steps.sum() < 0)
+        spans.append((1 + float(wide[30].max() - wide[30].min()), 1 + float(tall.max() - tall.min())))
+    spans = np.array(spans)
+    assert 70 < flipped < 130
+    assert 10 < spans.min() < 0.6 * 60
+    assert spans.max() <= 61
+    assert (
+        0.55 < np.mean(spans**2) / 60**2 < 0.70
+    )  # torchvision's mean area is 0.6, a little less at the edge
+    again = StudyImages([study] * 200, options, augment=True, seed=4)
+    assert torch.equal(images[3].images, again[3].images)
+
+
+def test_a_study_that_comes_again_in_an_epoch_draws_anew(make_study):
+    studies = [make_study(i) for i in range(4)]
+    images = StudyImages(studies, OPTIONS, augment=True, seed=2)
+    first, second, third = (images[1 + 4 * repeat] for repeat in range(3))
+    assert {first.study_id, second.study_id, third.study_id} == {"s1"}
+    assert len({first.draw, second.draw, third.draw}) == 3
+    assert not torch.equal(first.images, second.images)
+    assert first.draw == draw_of(2, 0, 1)
+    assert repeats_numbered(np.array([3, 1, 3, 0, 3, 1]), 4).tolist() == [3, 1, 7, 0, 11, 5]
+    whole = list(EpochSampler(4, 5, parts=((1, 3.0), (3, 1.0))))
+    assert sorted(place % 4 for place in whole)[:3] == [0, 0, 0]
+    assert sorted(place for place in whole if place % 4 == 0) == [0, 4, 8]
 
 
 def test_a_study_without_images_is_a_sentence(make_study):

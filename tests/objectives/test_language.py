@@ -34,10 +34,10 @@ PLANTED = {"train": "marmoset", "val": "zyzzyva", "test": "quokka"}
 TINY = {"name": "language", "vocabulary": 400, "width": 32, "layers": 2, "heads": 2, "feed_forward": 64}
 
 
-def make_dataset(folder: Path, reports: dict[str, list[str]]) -> PreparedDataset:
+def make_dataset(folder: Path, reports: dict[Any, list[str]]) -> PreparedDataset:
     """Studies with reports and without images."""
     studies = [
-        Study(f"{split}{number}", f"{split}{number}", (), Report(findings=text), split=split)  # type: ignore[arg-type]
+        Study(f"{split}{number}", f"{split}{number}", (), Report(findings=text), split=split)
         for split, texts in reports.items()
         for number, text in enumerate(texts)
     ]
@@ -165,10 +165,10 @@ def test_a_broken_run_resumes_to_the_same_weights(
 
 def test_no_image_is_read_for_texts(dataset: PreparedDataset) -> None:
     options = DataOptions()
-    loaded = loader(dataset.split("train"), options, batch_size=9, train=True, seed=1, images=False)
+    loaded: Any = loader(dataset.split("train"), options, batch_size=9, train=True, seed=1, images=False)
     drawn = []
     for epoch in (1, 2):
-        loaded.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        loaded.sampler.set_epoch(epoch)
         batch = next(iter(loaded))
         assert batch.images.shape == (9, 0, 3, 1, 1)
         assert batch.view_mask.shape == (9, 0)

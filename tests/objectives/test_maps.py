@@ -10,10 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional
 
+from cxreport.encoders import build_encoder
 from cxreport.objectives.map_sheet import CELL, Cell, map_sheet
-from cxreport.objectives.maps import grad_cam, on_grid, peaks, points_into
+from cxreport.objectives.maps import enlarged, grad_cam, on_grid, peaks, points_into, saliency
 from cxreport.objectives.predicting import covered
+from cxreport.options import EncoderOptions
 
 
 def test_grad_cam_by_hand() -> None:
@@ -88,3 +91,52 @@ def test_a_sheet_shows_the_map_in_colour_and_the_box(tmp_path: Path) -> None:
     assert red > green > blue
     assert len(set(pixels[200, 60].tolist())) == 1
     assert pixels[CELL // 2, CELL + 200].tolist() == [105, 219, 124]
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet_small", "vmamba_mini", "efficientnet_lite0", "swin_mini", "vit_tiny"]
+)
+def test_a_token_looks_where_its_encoder_says(name: str) -> None:
+    """The centre of mass of the gradient of a token in the middle, of random images and channels."""
+    torch.manual_seed(0)
+    options = EncoderOptions(name=name, image_size=224) if name == "vit_tiny" else EncoderOptions(name=name)
+    encoder = build_encoder(options).eval()
+    side = 448 if name == "efficientnet_lite0" else 224
+    images = torch.randn(4, 3, side, side, requires_grad=True)
+    tokens = encoder(images)
+    rows, columns = tokens.grid
+    seen = tokens.patches.unflatten(1, tokens.grid)[:, rows // 2, columns // 2]
+    [gradient] = torch.autograd.grad((seen * torch.randn_like(seen)).sum(), images)
+    energy = gradient.square().sum(dim=(0, 1))
+    pixels = torch.arange(float(side))
+    for mass, count in ((energy.sum(1), rows), (energy.sum(0), columns)):
+        centre = (mass * pixels).sum() / mass.sum()
+        middle = (count // 2 + 0.5) * side / count - 0.5
+        assert float(centre) == pytest.approx(middle - encoder.shift, abs=5)
+
+
+def test_a_shift_moves_the_peak_up_and_left() -> None:
+    maps = torch.zeros(1, 1, 8, 8)
+    maps[0, 0, 4, 5] = 1
+    plain, moved = peaks(maps)[0, 0], peaks(maps, 0.05)[0, 0]
+    torch.testing.assert_close(plain - moved, torch.full((2,), 0.05), atol=0.005, rtol=0)
+    reference = functional.interpolate(maps, (256, 256), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(enlarged(maps, 256), reference, atol=1e-4, rtol=0)
+
+
+def test_saliency_is_the_blurred_absolute_gradient() -> None:
+    """Only two pixels matter, one three times as much and downwards; a blur keeps the sum inside."""
+    weight = torch.zeros(1, 56, 56)
+    weight[0, 20, 15], weight[0, 30, 40] = 1.0, -3.0
+    images = torch.randn(2, 1, 56, 56)
+
+    def score(pictures: torch.Tensor) -> torch.Tensor:
+        whole = (pictures * weight).sum(dim=(1, 2, 3))
+        return torch.stack([whole, pictures[:, 0, 28, 28]], dim=1)
+
+    maps = saliency(score, images)
+    assert maps.shape == (2, 2, 56, 56)
+    torch.testing.assert_close(maps.sum(dim=(2, 3)), torch.tensor([[4.0, 1.0]] * 2))
+    assert divmod(int(maps[0, 0].argmax()), 56) == (30, 40)
+    assert divmod(int(maps[1, 1].argmax()), 56) == (28, 28)
+    assert maps[0, 1, 28, 30] == pytest.approx(float(maps[0, 1, 28, 28]) * np.exp(-0.5), rel=0.01)

@@ -23,7 +23,15 @@ from cxreport.objectives.disease import DiseaseClassification
 from cxreport.objectives.folder import WEIGHTS as HEADS
 from cxreport.objectives.folder import data_options, load_objective
 from cxreport.objectives.map_sheet import map_sheet
-from cxreport.objectives.predicting import TOLERANCE, LabelPredictions, Pointing, cells, point, predict
+from cxreport.objectives.predicting import (
+    TOLERANCE,
+    LabelPredictions,
+    MapKind,
+    Pointing,
+    cells,
+    point,
+    predict,
+)
 from cxreport.options import DataOptions
 from cxreport.weights.folder import WEIGHTS, digest_of
 
@@ -136,30 +144,32 @@ class TrainedClassifier:
             seed=seed,
             min_positives=min_positives,
         )
-        pointing = {"grad_cam": self._points(dataset, split, bar, seed, attention=False)}
-        if self.model.queries is not None:
-            pointing["attention"] = self._points(dataset, split, bar, seed, attention=True)
+        kinds: list[MapKind] = ["saliency", "grad-cam"]
+        kinds += ["attention"] if self.model.queries is not None else []
+        pointing = {kind: self._points(dataset, split, bar, seed, kind) for kind in kinds}
         if all(pointing.values()):
             tree["pointing"] = pointing
         return tree
 
     def _points(
-        self, dataset: PreparedDataset, split: str, bar: Bar, seed: int, *, attention: bool
+        self, dataset: PreparedDataset, split: str, bar: Bar, seed: int, kind: MapKind
     ) -> dict[str, Any] | None:
         """The pointing game's scores; None where nothing has a box."""
-        step = "Pointing by attention" if attention else "Pointing by Grad-CAM"
         played = point(
             self.model,
             dataset.split(split),
             self.data,
-            attention=attention,
-            progress=lambda done, total: bar(step, done, total),
+            kind,
+            progress=lambda done, total: bar(f"Pointing by {kind}", done, total),
         )
         return pointing_scores(played, seed) if played else None
 
-    def write_maps(self, dataset: PreparedDataset, split: str, out: Path) -> int:
-        """A sheet of Grad-CAM maps with true boxes; returns how many, 0 where nothing has a box."""
-        shown = cells(self.model, dataset.split(split), self.data, SHOWN)
+    def write_maps(self, dataset: PreparedDataset, split: str, kind: MapKind, out: Path) -> int:
+        """A sheet of maps with true boxes; returns how many, 0 where nothing has a box.
+
+        UserError for the attention of a classifier without queries.
+        """
+        shown = cells(self.model, dataset.split(split), self.data, kind, SHOWN)
         return map_sheet(shown, out) if shown else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,14 @@ import typer
 from cxreport import DISCLAIMER
 from cxreport.cli.common import SEEDS, AsJson, app, output
 from cxreport.terminal import bars, print_json, print_table
+
+
+class MapKind(StrEnum):
+    """The maps that a classifier has; attention where it has queries."""
+
+    SALIENCY = "saliency"
+    GRAD_CAM = "grad-cam"
+    ATTENTION = "attention"
 
 
 @app.command()
@@ -25,6 +34,7 @@ def classify(
     maps: Annotated[
         Path | None, typer.Option(help="PNG to write: where the classifier looks, with the true boxes.")
     ] = None,
+    kind: Annotated[MapKind, typer.Option("--by", help="What the maps show.")] = MapKind.SALIENCY,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +70,7 @@ def classify(
                 predictions.write_text("".join(lines), encoding="utf-8")
         if maps is not None:
             with output(maps):
-                shown = classifier.write_maps(dataset, split, maps)
+                shown = classifier.write_maps(dataset, split, kind.value, maps)
             told = f"{maps}: {shown} maps." if shown else "No finding has a box; no map was written."
             typer.echo(told, err=True)
         scores = None

@@ -1,4 +1,4 @@
-"""``cxreport label``: the 14 labels of reports, one report a line."""
+"""``cxreport label`` and ``cxreport data label``: the 14 labels of reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cxreport.cli.common import AsJson, app
+from cxreport.cli.common import AsJson, OutFolder, app, data_app
 
 
 class ReportLanguage(StrEnum):
@@ -38,3 +38,25 @@ def label(
         return
     for record in labelled:
         typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+@data_app.command("label")
+def label_data(
+    data: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    out: OutFolder,
+    language: Annotated[ReportLanguage, typer.Option(help="Language of the reports.")] = ReportLanguage.en,
+) -> None:
+    """Write a dataset again, with the labels that the reports of its unlabelled studies say."""
+    from cxreport.bench.labelling import label_dataset
+    from cxreport.data.store import PreparedDataset
+    from cxreport.terminal import bars, tell_dataset
+
+    dataset = PreparedDataset.open(data)
+    total = sum(split["count"] for split in dataset.info["splits"].values())
+    with bars() as bar:
+        written, counts = label_dataset(
+            dataset, out, language=language.value, progress=lambda done: bar("Labelling", done, total)
+        )
+    told = ", ".join(f"{counts[what]} {what}" for what in ("labelled", "kept", "without a report"))
+    typer.echo(f"Studies: {told}.", err=True)
+    tell_dataset(written)

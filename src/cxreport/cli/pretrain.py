@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ def pretrain(
     objective: Annotated[
         str,
         typer.Argument(
-            help="An objective (masked, autoregressive, language) or a pre-training recipe (YAML or shipped)."
+            help="Recipe (YAML or shipped), or an objective: masked, autoregressive, contrastive, disease, "
+            "language."
         ),
     ],
     data: Annotated[
@@ -50,4 +52,13 @@ def pretrain(
     from cxreport.training import Weighted
     from cxreport.training import pretrain as train
 
-    train(chosen, [Weighted.open(each) for each in data], out, resume=resume, devices=devices or "auto")
+    mixture = [Weighted.open(each) for each in data]
+    train(chosen, mixture, out, resume=resume, devices=devices or "auto")
+    if chosen.reads_images and chosen.reads_reports:
+        from cxreport.bench.alignment import alignment_scores
+        from cxreport.cli.retrieval import print_alignment
+
+        first = next(each.dataset for each in mixture if "val" in each.dataset.splits)
+        scores = alignment_scores(out, first, "val", seed=chosen.seed)
+        (out / "retrieval.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        print_alignment(scores)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional as transforms
 
+from cxreport.data.augmentation import augmented, cropped_and_flipped, resized_crops
 from cxreport.data.exclusions import Exclusions
 from cxreport.data.images import decode
 from cxreport.data.text import target_text
@@ -28,11 +28,6 @@ CACHE_BYTES = 2 * 2**30
 
 _NO_IMAGES = torch.empty(0, 3, 1, 1)
 _PUBLISHED_RESIZE = 256 / 224
-_SHIFT = 0.05
-_ZOOM = 0.08
-_DEGREES = 5.0
-_CONTRAST = 0.2
-_BRIGHTNESS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class Batch:
     patient_ids: list[str] = field(default_factory=list)
     labels: list[dict[str, int]] = field(default_factory=list)
     draws: list[int] = field(default_factory=list)
-    """A seed for each study, from the run's seed, the epoch and the study's place."""
+    """A seed for each study, from the run's seed, the epoch, its place and how often it came before."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -115,7 +110,8 @@ def chosen_views(study: Study, options: DataOptions) -> list[View]:
 class StudyImages(Dataset[Item]):
     """Map dataset of studies as images and target texts.
 
-    Augmentation is drawn from (seed, epoch, index), so it depends neither on workers nor on where a run was
+    Study i is item i, and item i + n * len(studies) where an epoch shows it for the n-th time again.
+    Augmentation is drawn from (seed, epoch, i, n), so it depends neither on workers nor on where a run was
     resumed; see :func:`augmented` and, for ``legacy-r2gen``, :func:`cropped_and_flipped`.
     Decoded images stay in memory when the split needs at most :data:`CACHE_BYTES`; loader processes keep
     nothing, because each would hold its own copy.
@@ -128,6 +124,7 @@ class StudyImages(Dataset[Item]):
         self._seed = seed
         self._epoch = 0
         self._published = augment and options.augmentation == "legacy-r2gen"
+        self._resized = augment and options.augmentation == "legacy-arm"
         side = round(options.image_size * _PUBLISHED_RESIZE) if self._published else options.image_size
         self._side = side
         most = len(studies) * options.max_views * side**2
@@ -141,15 +138,18 @@ class StudyImages(Dataset[Item]):
         return len(self._studies)
 
     def __getitem__(self, index: int) -> Item:
+        repeat, index = divmod(index, len(self._studies))
         decoded = self._decoded(index)
-        rng = np.random.default_rng((self._seed, self._epoch, index))
+        rng = np.random.default_rng((self._seed, self._epoch, index, repeat))
         views = decoded.views
         if self._published:
             views = [cropped_and_flipped(view, self._options.image_size, rng) for view in views]
         pixels = torch.stack(views).float().div_(255)
-        if self._augment and not self._published:
+        if self._resized:
+            pixels = resized_crops(pixels, rng)
+        elif self._augment and not self._published:
             pixels = augmented(pixels, rng)
-        draw = draw_of(self._seed, self._epoch, index)
+        draw = draw_of(self._seed, self._epoch, index, repeat)
         return replace(decoded.item, images=normalised(pixels), draw=draw)
 
     def _decoded(self, index: int) -> _Decoded:
@@ -175,7 +175,10 @@ class _Decoded:
 
 
 class StudyReports(Dataset[Item]):
-    """Map dataset of studies as target texts alone; images are not decoded, items have no view."""
+    """Map dataset of studies as target texts alone; images are not decoded, items have no view.
+
+    Items are numbered as in :class:`StudyImages`.
+    """
 
     def __init__(self, studies: Sequence[Study], options: DataOptions, *, seed: int) -> None:
         self._studies = studies
@@ -192,9 +195,10 @@ class StudyReports(Dataset[Item]):
         return len(self._studies)
 
     def __getitem__(self, index: int) -> Item:
+        repeat, index = divmod(index, len(self._studies))
         if index not in self._items:
             self._items[index] = item_of(self._studies[index], self._options)
-        return replace(self._items[index], draw=draw_of(self._seed, self._epoch, index))
+        return replace(self._items[index], draw=draw_of(self._seed, self._epoch, index, repeat))
 
 
 def item_of(study: Study, options: DataOptions) -> Item:
@@ -204,41 +208,10 @@ def item_of(study: Study, options: DataOptions) -> Item:
     return Item(_NO_IMAGES, study.study_id, text, findings, study.patient_id, study.labels)
 
 
-def draw_of(seed: int, epoch: int, index: int) -> int:
-    """The seed that a study has in an epoch."""
-    return int(np.random.SeedSequence((seed, epoch, index, 1)).generate_state(1)[0])
-
-
-def augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Shift, zoom, turn and re-expose every view of `pixels` (v, H, W) in [0, 1], each by its own draw.
-
-    Up to 5 % shift, 8 % zoom, 5 degrees, 20 % contrast and 0.1 brightness; edge pixels are continued
-    outwards and the result is clipped to [0, 1]. Not torchvision's: its random transforms draw from the
-    global generator, and its affine fills what comes in from outside with one grey.
-    """
-    count = len(pixels)
-    shift_x, shift_y, zoom, angle, contrast, brightness = rng.uniform(-1, 1, (6, count))
-    scale = 1 + _ZOOM * zoom
-    cosine, sine = np.cos(np.radians(_DEGREES * angle)) / scale, np.sin(np.radians(_DEGREES * angle)) / scale
-    # affine_grid measures in half image sides, so a shift of a twentieth of the side is 0.1 there.
-    rows = [[cosine, -sine, 2 * _SHIFT * shift_x], [sine, cosine, 2 * _SHIFT * shift_y]]
-    theta = torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1))
-    grid = functional.affine_grid(theta, [count, 1, *pixels.shape[1:]], align_corners=False)
-    moved = functional.grid_sample(pixels[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
-    gain = torch.from_numpy(1 + _CONTRAST * contrast).float()[:, None, None]
-    offset = torch.from_numpy(_BRIGHTNESS * brightness).float()[:, None, None]
-    return moved.sub_(0.5).mul_(gain).add_(offset + 0.5).clamp_(0, 1)
-
-
-def cropped_and_flipped(view: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    """R2Gen's augmentation of one `view` (H, W): a random crop of (size, size), mirrored half of the time.
-
-    The shorter side of `view` should be `size` times 256 / 224. Source: cuhksz-nlp/R2Gen,
-    modules/dataloaders.py (Resize 256, RandomCrop 224, RandomHorizontalFlip).
-    """
-    top, left = (int(rng.integers(side - size + 1)) for side in view.shape)
-    cropped = transforms.crop(view, top, left, size, size)
-    return transforms.horizontal_flip(cropped) if rng.random() < 0.5 else cropped
+def draw_of(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
+    """The seed that a study has in an epoch, when it comes for the `repeat`-th time again."""
+    words = (seed, epoch, index, 1, repeat) if repeat else (seed, epoch, index, 1)
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def normalised(pixels: Tensor) -> Tensor:
@@ -274,7 +247,8 @@ class EpochSampler(Sampler[int]):
     every process gets equally many. Without, the order is that of the dataset and nothing is repeated.
     The order is drawn when the first index is taken, so that ``iter()`` may precede ``set_epoch()``, as
     it does in Lightning when a run is resumed. With `parts` (size, weight), which lie one after another, an
-    epoch of the same length takes of each as its weight says, see :func:`mixed_order`.
+    epoch of the same length takes of each as its weight says, see :func:`mixed_order`; what comes again in
+    an epoch is then numbered as a repeat, see :func:`repeats_numbered`.
     """
 
     def __init__(
@@ -312,7 +286,10 @@ class EpochSampler(Sampler[int]):
             yield from range(self._rank, self._n, self._world)
             return
         rng = np.random.default_rng((self._seed, self.epoch))
-        order = mixed_order(self._parts, self._n, rng) if self._parts else rng.permutation(self._n)
+        if self._parts:
+            order = repeats_numbered(mixed_order(self._parts, self._n, rng), self._n)
+        else:
+            order = rng.permutation(self._n)
         order = np.resize(order, len(self) * self._world)
         yield from order[self._rank :: self._world].tolist()
 
@@ -330,6 +307,16 @@ def mixed_order(parts: Sequence[tuple[int, float]], n: int, rng: np.random.Gener
         rounds = [rng.permutation(size) for _ in range(-(-int(count) // size))]
         drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=int)])[:count])
     return rng.permutation(np.concatenate(drawn).astype(int))
+
+
+def repeats_numbered(order: np.ndarray, n: int) -> np.ndarray:
+    """`order` with `n` times k added to a number that came k times before."""
+    by_number = order.argsort(kind="stable")
+    ordered = order[by_number]
+    first = np.searchsorted(ordered, ordered)
+    numbered = np.empty_like(order)
+    numbered[by_number] = ordered + n * (np.arange(len(order)) - first)
+    return numbered
 
 
 class _LateLoader(DataLoader[Item]):

@@ -54,13 +54,16 @@ class Encoder(nn.Module, ABC):
     """Images to tokens.
 
     ``width`` is D, the channels of a token. ``channels`` is what the first layer takes: 3, or 1 for grey.
-    ``smallest`` is the least side of an image in pixels, and every side is a multiple of ``multiple``.
+    ``smallest`` is the least side of an image in pixels, and every side is a multiple of ``multiple``. What a
+    token sees lies around the middle of its cell of the grid, less ``shift`` pixels down and across: strided
+    convolutions with padding look around the first pixel of a cell.
     """
 
     width: int
     channels: int = 3
     smallest: int = 1
     multiple: int = 1
+    shift: float = 0.0
 
     def forward(self, images: Tensor) -> Tokens:
         """Encode images, float.

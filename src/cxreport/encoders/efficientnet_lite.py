@@ -71,7 +71,7 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual block: expand, convolve every channel alone, project; added to its input if equal."""
+    """An inverted residual block: expand, convolve each channel alone, project; added to an equal input."""
 
     def __init__(self, width_in: int, width: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -95,6 +95,8 @@ class EfficientNetLite(Encoder):
 
     width = HEAD
     smallest = 32
+    shift = -15.5
+    """Convolutions of stride 2 are padded below and to the right only."""
 
     def __init__(self) -> None:
         super().__init__()

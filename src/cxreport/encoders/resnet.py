@@ -29,6 +29,7 @@ class ResNet(Encoder):
         super().__init__()
         self.width = width
         self.smallest = stride
+        self.shift = (stride - 1) / 2
         self.conv1 = conv1
         self.bn1 = bn1
         self.relu = nn.ReLU(inplace=True)

@@ -158,6 +158,7 @@ class VMamba(Encoder):
         widths = [shape.width * 2**stage for stage in range(len(shape.depths))]
         self.width = widths[-1]
         self.smallest = self.multiple = 4 * 2 ** (len(widths) - 1)
+        self.shift = (self.multiple - 1) / 2
         self.stem = nn.Sequential(
             Halving(3, shape.width // 2), nn.GELU(), Halving(shape.width // 2, shape.width)
         )

@@ -34,7 +34,7 @@ def classifier_tables(scores: Mapping[str, Any]) -> Iterator[Table]:
             header,
             [
                 [
-                    name.replace("_", "-"),
+                    name,
                     str(row["hit"]["n"]),
                     *(with_interval(row[key]) for key in ("hit", "near", "chance")),
                 ]

@@ -23,7 +23,8 @@ def zero_shot_aurocs(
     """AUROC of every label with at least `min_positives` studies that have it, and ``macro``, their mean.
 
     `scores` and `truth` are (N, L); truth is 1, 0, or NaN where it is not known. Intervals draw whole
-    patients. ``macro`` is None where no label has enough.
+    patients; a label that a resample has no study of is left out of its mean. ``macro`` is None where no
+    label has enough.
     """
     weights = patient_weights(list(patients), seed=seed)
     found: dict[str, Any] = {}
@@ -40,7 +41,7 @@ def zero_shot_aurocs(
     macro = None
     if found:
         mean = float(np.mean([row["value"] for row in found.values()]))
-        macro = _score(mean, np.mean(drawn, axis=0)) | {"labels": len(found)}
+        macro = _score(mean, np.nanmean(drawn, axis=0)) | {"labels": len(found)}
     return {"macro": macro, "labels": found, "min_positives": min_positives}
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -50,8 +50,15 @@ class Objective(nn.Module, ABC):
         """``loss``, a scalar to minimise; ``tokens`` counts what it averages over."""
 
     def measured(self) -> dict[str, object]:
-        """What was counted so far, for ``run.json``."""
+        """What was counted so far, for ``run.json``; every process calls it at the end of an epoch."""
         return {}
+
+    def remembered(self) -> dict[str, Any]:
+        """What a resumed run need not find again: nested dicts and lists of tensors and JSON values."""
+        return {}
+
+    def recall(self, remembered: dict[str, Any]) -> None:
+        """Take back what :meth:`remembered` gave."""
 
     def show(self, batch: Batch, folder: Path) -> None:
         """Write pictures of what was learnt on `batch` into a finished run's `folder`."""

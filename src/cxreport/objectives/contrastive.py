@@ -99,8 +99,9 @@ class ContrastivePretraining(Objective):
         return [shortened(report, draw, self.options.shortened) for report, draw in pairs]
 
     def measured(self) -> dict[str, object]:
-        """The temperature so far."""
-        return {"temperature": math.exp(-min(self.scale.item(), LARGEST_SCALE))}
+        """The temperature so far, and which weights a published text encoder began with."""
+        temperature = math.exp(-min(self.scale.item(), LARGEST_SCALE))
+        return {"temperature": temperature, "text_weights_sha256": self.text.weights_sha256}
 
     def _set_text(self, text: TextEncoder) -> None:
         self.text = text
@@ -113,7 +114,8 @@ def info_nce(images: Tensor, reports: Tensor, related: Tensor, scale: Tensor) ->
     Unit vectors (B, W), of which row i and row i belong together. `related` (B, B) pairs are left out of each
     other's negatives; `scale` is the inverse temperature.
     """
-    similarities = scale * images @ reports.T
+    with torch.autocast(images.device.type, enabled=False):
+        similarities = scale * images @ reports.T
     others = related & ~torch.eye(len(images), dtype=torch.bool, device=images.device)
     similarities = similarities.masked_fill(others, -torch.inf)
     own = torch.arange(len(images), device=images.device)

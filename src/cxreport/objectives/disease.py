@@ -6,13 +6,15 @@ tokens, and what the queries found (the disease tokens) and the patches that Gra
 memory of the report generator. The published code never switches the queries on; here ``objective.queries``
 does.
 
-Every head reads the encoder's patches, their mean or through the queries, never the encoder's own pooled
-vector: so the maps of :mod:`cxreport.objectives.maps` exist for every encoder.
+Every head reads the encoder's patches (their mean, each, or through the queries), never the encoder's own
+pooled vector: so the maps of :mod:`cxreport.objectives.maps` exist for every encoder.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from cxreport.memories.disease_queries import DiseaseQueries, DiseaseQueriesOpti
 from cxreport.objectives.base import Objective, TrainFacts
 from cxreport.objectives.images import images_of
 from cxreport.objectives.map_sheet import MAPS, Cell, map_sheet
-from cxreport.objectives.maps import grad_cam, on_grid
+from cxreport.objectives.maps import grad_cam, on_grid, saliency
 from cxreport.objectives.targets import Targets
 from cxreport.pretraining import DiseaseOptions, DiseaseQueryOptions
 
@@ -129,11 +131,18 @@ class DiseaseClassification(Objective):
     def logits_of(self, patches: Tensor) -> Tensor:
         """Log-odds (B, L) of an encoder's patches (B, N, D)."""
         if self.queries is None:
-            return self.heads(patches.mean(dim=1, keepdim=True))
+            return self._without_queries(patches)
         found, _ = self.queries(patches)
         if self.widen is not None:
             found = self.widen(found).mean(dim=1, keepdim=True)
         return self.heads(found)
+
+    def _without_queries(self, patches: Tensor) -> Tensor:
+        if self.options.pooling == "mean":
+            mean: Tensor = self.heads(patches.mean(dim=1, keepdim=True))
+            return mean
+        answers = self.heads(patches.flatten(0, 1).unsqueeze(1)).unflatten(0, patches.shape[:2])
+        return log_mean_exp(answers.float(), self.options.sharpness)
 
     def study_logits(self, batch: Batch) -> Tensor:
         """Log-odds (B, L) of studies: the mean over the views that are present."""
@@ -158,28 +167,45 @@ class DiseaseClassification(Objective):
             tokens = self.encoder(images)
         return on_grid(grad_cam(self.logits_of, tokens.patches), tokens.grid)
 
+    def saliency(self, images: Tensor, places: Sequence[int] = ()) -> Tensor:
+        """How much each pixel moves an output: (B, L, H, W), or only of the outputs at `places`.
+
+        See :func:`cxreport.objectives.maps.saliency`; in evaluation mode.
+        """
+        chosen = list(places or range(len(self.names)))
+        return saliency(lambda pictures: self.logits(pictures)[:, chosen], images)
+
+    def shift_of(self, images: Tensor) -> float:
+        """How far maps of images (B, C, H, W) lie below and right of what they show, over the side."""
+        return self.encoder.shift / images.shape[3]
+
     def measured(self) -> dict[str, object]:
         """How often every label is present in the train split, and how many studies have no label."""
         counts = dict(zip(self.names, self.positives.tolist(), strict=True))
         return {"positives": counts, "unlabelled": self._unlabelled}
 
     def show(self, batch: Batch, folder: Path) -> None:
-        """``maps.png``: every image with the map of its likeliest finding."""
+        """``maps.png``: every image with the saliency of its likeliest finding."""
         images = images_of(batch)
         with torch.no_grad():
             chances = self.logits(images).sigmoid()
-        maps = self.class_maps(images)
         sick = [place for place, name in enumerate(self.names) if name != "No Finding"] or [0]
         cells = []
         for row, image in enumerate(images):
             place = max(sick, key=lambda each: float(chances[row, each]))
-            cells.append(Cell(image, maps[row, place], f"{self.names[place]} {chances[row, place]:.2f}"))
+            caption = f"{self.names[place]} {chances[row, place]:.2f}"
+            cells.append(Cell(image, self.saliency(image[None], [place])[0, 0], caption))
         map_sheet(cells, folder / MAPS)
 
     def _queries(self) -> DiseaseQueries:
         if self.queries is None:
             raise UserError("This classifier has no disease queries; train one with objective.queries.")
         return self.queries
+
+
+def log_mean_exp(answers: Tensor, sharpness: float) -> Tensor:
+    """Answers (B, N, L) as (B, L), between their mean and their largest (Pinheiro and Collobert, 2015)."""
+    return (torch.logsumexp(sharpness * answers, dim=1) - math.log(answers.shape[1])) / sharpness
 
 
 class LinearHeads(nn.Module):
@@ -193,6 +219,8 @@ class LinearHeads(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Log-odds (B, L) of features (B, L, W), one a label, or (B, 1, W) for all labels."""
+        if features.shape[1] == 1:
+            return functional.linear(features[:, 0], self.weight, self.bias)
         return (features * self.weight).sum(dim=2) + self.bias
 
     @torch.no_grad()

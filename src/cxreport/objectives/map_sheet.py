@@ -31,6 +31,8 @@ class Cell:
     map: Tensor
     caption: str
     boxes: tuple[Box, ...] = ()
+    shift: float = 0.0
+    """As :func:`cxreport.objectives.maps.enlarged` takes it."""
 
 
 def map_sheet(cells: Sequence[Cell], out: Path, columns: int = 6) -> int:
@@ -54,8 +56,8 @@ def map_sheet(cells: Sequence[Cell], out: Path, columns: int = 6) -> int:
 def _coloured(cell: Cell) -> Tensor:
     """The image with the map over it, (CELL, CELL, 3) bytes."""
     image = with_channels(cell.image.detach().float().cpu()[None], 1)
-    grey = ((enlarged(image, CELL, CELL)[0, 0] + 1) / 2).clamp(0, 1)
-    heat = enlarged(cell.map.detach().float().cpu()[None, None], CELL, CELL)[0, 0].clamp(min=0)
+    grey = ((enlarged(image, CELL)[0, 0] + 1) / 2).clamp(0, 1)
+    heat = enlarged(cell.map.detach().float().cpu()[None, None], CELL, cell.shift)[0, 0].clamp(min=0)
     strength = _STRENGTH * (heat / heat.max().clamp(min=1e-12)).unsqueeze(2)
     mixed = (1 - strength) * grey.unsqueeze(2) + strength * _HOT
     return mixed.mul(255).round().to(torch.uint8)

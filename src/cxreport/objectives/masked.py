@@ -9,6 +9,7 @@ the loss. The published code hides a fixed rectangle instead of a contour; here 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,18 @@ class MaskedAutoencoder(Objective):
 
     def measured(self) -> dict[str, object]:
         """How many images had a contour sought, and how many got the published rectangle."""
-        return {"contours": self.chests.counts} if self.options.strategy == "contour" else {}
+        if self.options.strategy != "contour":
+            return {}
+        self.chests.share()
+        return {"contours": self.chests.counts}
+
+    def remembered(self) -> dict[str, Any]:
+        """The chests that were found."""
+        return self.chests.remembered()
+
+    def recall(self, remembered: dict[str, Any]) -> None:
+        """Take back the chests of an earlier part of the run."""
+        self.chests.recall(remembered)
 
     @torch.no_grad()
     def show(self, batch: Batch, folder: Path) -> None:

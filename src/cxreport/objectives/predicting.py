@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from cxreport.study import Box, Study
 
 TOLERANCE = 15 / 224
 """The 15 px of the published pointing game, on an image of 224 px."""
+
+MapKind = Literal["saliency", "grad-cam", "attention"]
 
 Progress = Callable[[int, int], None]
 """How many studies are done, and how many there are."""
@@ -93,30 +96,38 @@ def point(
     classifier: DiseaseClassification,
     studies: Sequence[Study],
     data: DataOptions,
+    kind: MapKind,
     *,
-    attention: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> list[Pointing]:
-    """The pointing game of Grad-CAM, or of the queries' `attention`; empty where no finding has a box.
+    """The pointing game of that kind of map; empty where no finding has a box.
 
     Several boxes of one output count once: its map may point at any of them.
     """
     played = []
     for study, image, boxes in _boxed(classifier, studies, data, progress):
-        maps = classifier.query_maps(image) if attention else classifier.class_maps(image)
-        highest = peaks(maps)[0].tolist()
-        for place, own in boxes.items():
-            peak = (highest[place][0], highest[place][1])
-            near = points_into(peak, own, TOLERANCE)
+        maps, shift = maps_of(classifier, image, list(boxes), kind)
+        for (x, y), (place, own) in zip(peaks(maps, shift)[0].tolist(), boxes.items(), strict=True):
+            near = points_into((x, y), own, TOLERANCE)
             ids = (study.study_id, study.patient_id, classifier.names[place])
-            played.append(Pointing(*ids, points_into(peak, own), near, covered(own)))
+            played.append(Pointing(*ids, points_into((x, y), own), near, covered(own)))
     return played
 
 
+def maps_of(
+    classifier: DiseaseClassification, image: Tensor, places: Sequence[int], kind: MapKind
+) -> tuple[Tensor, float]:
+    """Maps (1, P, h, w) of the outputs at `places` for an image (1, C, H, W), and their shift."""
+    if kind == "saliency":
+        return classifier.saliency(image, places), 0.0
+    maps = classifier.query_maps(image) if kind == "attention" else classifier.class_maps(image)
+    return maps[:, places], classifier.shift_of(image)
+
+
 def cells(
-    classifier: DiseaseClassification, studies: Sequence[Study], data: DataOptions, count: int
+    classifier: DiseaseClassification, studies: Sequence[Study], data: DataOptions, kind: MapKind, count: int
 ) -> list[Cell]:
-    """Grad-CAM of the first `count` outputs that have boxes, one a study, each time of the rarest so far."""
+    """Maps of `count` outputs that have boxes, one a study, each time of the one shown least so far."""
     shown: Counter[int] = Counter()
     found: list[Cell] = []
     for study, image, boxes in _boxed(classifier, studies, data):
@@ -126,7 +137,8 @@ def cells(
         shown[place] += 1
         chance = classifier.logits(image)[0, place].sigmoid().item()
         caption = f"{study.study_id[:14]} {classifier.names[place]} {chance:.2f}"
-        found.append(Cell(image[0], classifier.class_maps(image)[0, place], caption, tuple(boxes[place])))
+        maps, shift = maps_of(classifier, image, [place], kind)
+        found.append(Cell(image[0], maps[0, 0].detach(), caption, tuple(boxes[place]), shift))
     return found
 
 

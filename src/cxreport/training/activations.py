@@ -10,10 +10,15 @@ from torch.utils.checkpoint import checkpoint
 from cxreport.errors import UserError
 
 
-def checkpoint_blocks(system: nn.Module) -> None:
-    """Checkpoint every block that stands in a list of blocks of `system`; UserError where there is none."""
+def blocks_of(system: nn.Module) -> list[nn.Module]:
+    """The blocks that stand in lists of blocks: modules with parts of their own in a ``ModuleList``."""
     lists = [module for module in system.modules() if isinstance(module, nn.ModuleList)]
-    blocks = [block for group in lists for block in group if len(list(block.children()))]
+    return [block for group in lists for block in group if len(list(block.children()))]
+
+
+def checkpoint_blocks(system: nn.Module) -> None:
+    """Checkpoint every block of `system`; UserError where there is none."""
+    blocks = blocks_of(system)
     if not blocks:
         raise UserError("training.activation_checkpointing: this model has no list of blocks.")
     for block in blocks:

@@ -9,7 +9,7 @@ from typing import Any
 from cxreport.checkpoints import save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
-from cxreport.generators.base import TrainStudies
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.memories.leaks import refuse_leaks
 from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
@@ -38,9 +38,9 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
                 len(studies.reports),
             )
 
-        def save(folder: Path, provenance: dict[str, Any]) -> None:
-            banks = {"banks": [bank.facts() for bank in generator.banks()]} if generator.banks() else {}
-            save_model(folder, generator, recipe, provenance | banks)
+        def save(system: Generator, folder: Path, provenance: dict[str, Any]) -> None:
+            banks = {"banks": [bank.facts() for bank in system.banks()]} if system.banks() else {}
+            save_model(folder, system, recipe, provenance | banks)
 
         counts = {**studies.counts, "train_truncated": truncated}
         return Built(generator, generator.encoder_parameters(), studies, counts, save)

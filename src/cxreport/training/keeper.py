@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
-from cxreport.errors import UserError
 from cxreport.recipe import RecipeFile
+from cxreport.training.averages import AveragedWeights
 from cxreport.training.files import write_text, writing
+from cxreport.training.optimizers import rate_factor, rate_scale
+from cxreport.training.sharding import Sharded, whole_weights
 from cxreport.training.subject import Built
-from cxreport.training.task import Task, rate_factor
+from cxreport.training.task import Task
 
 MODEL = "model"
 LOG = "log.csv"
@@ -34,17 +39,26 @@ class RunKeeper(Callback):
 
     Each is replaced in one step, and the state comes last: after a kill at any moment the run resumes from
     the last epoch whose state is complete and repeats what came after it. `facts` go into ``run.json`` and
-    into the model's provenance.
+    into the model's provenance; with `averages` they are the weights that are kept.
     """
 
-    def __init__(self, out: Path, recipe: RecipeFile, built: Built, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        recipe: RecipeFile,
+        built: Built,
+        facts: dict[str, Any],
+        averages: AveragedWeights | None = None,
+    ) -> None:
         self.out = out
         self.recipe = recipe
         self.built = built
         self.measured: dict[str, Any] = {}
         self.facts = facts
+        self.averages = averages
         self.rows: list[dict[str, Any]] = []
         self._began = 0.0
+        self._whole: nn.Module | None = None
 
     @property
     def epochs(self) -> int:
@@ -71,18 +85,26 @@ class RunKeeper(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The log so far, for the state file."""
-        return {"rows": self.rows, "measured": self.measured}
+        return {"rows": self.rows, "measured": self.measured, "remembered": self.built.remembered()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the log of a state file."""
         self.rows = list(state_dict["rows"])
         self.measured = state_dict["measured"]
+        self.built.recall(state_dict["remembered"])
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Leave out Lightning's own counters: a run resumes at the start of an epoch, by its number."""
         del checkpoint["loops"]
+
+    def setup(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str | None = None
+    ) -> None:
+        """Keep a copy of a model that is to be sharded, to save it whole."""
+        if isinstance(trainer.strategy, Sharded) and trainer.is_global_zero:
+            self._whole = copy.deepcopy(self.built.system)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -93,6 +115,7 @@ class RunKeeper(Callback):
         assert isinstance(pl_module, Task)
         self._add_row(trainer, pl_module)
         self.measured = self.built.measured()
+        self._gather(trainer)
         if trainer.is_global_zero:
             with writing(self.out):
                 if self.kept is self.rows[-1]:
@@ -128,27 +151,30 @@ class RunKeeper(Callback):
 
     def save_as_built(self) -> None:
         """Write the model folder of what has nothing to train."""
-        self.built.save(self.out / MODEL, self._provenance())
+        self.built.save(self.built.system, self.out / MODEL, self._provenance())
 
     def _add_row(self, trainer: lightning.Trainer, task: Task) -> None:
         options = self.recipe.training
         epoch, steps = trainer.current_epoch + 1, math.ceil(trainer.num_training_batches / options.accumulate)
         train_loss, val_loss = task.mean_losses()
-        if not math.isfinite(val_loss):
-            raise UserError(
-                f"The validation loss became NaN or infinite in epoch {epoch}; lower training.learning_rate "
-                "or set training.gradient_clip."
-            )
+        peak = options.learning_rate * rate_scale(options, trainer.world_size)
         self.rows.append(
             {
                 "epoch": epoch,
                 "step": epoch * steps,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
-                "learning_rate": options.learning_rate * rate_factor(options, epoch * steps - 1, steps),
+                "learning_rate": peak * rate_factor(options, epoch * steps - 1, steps),
                 "seconds": round(time.monotonic() - self._began, 3),
             }
         )
+
+    def _gather(self, trainer: lightning.Trainer) -> None:
+        """Bring the parts of a sharded model together in the first process, where it is to be kept."""
+        if isinstance(trainer.strategy, Sharded) and self.kept is self.rows[-1]:
+            weights = whole_weights(self.built.system)
+            if self._whole is not None:
+                self._whole.load_state_dict(weights)
 
     def _save_model(self) -> None:
         row = self.rows[-1]
@@ -159,7 +185,8 @@ class RunKeeper(Callback):
             "val_loss": row["val_loss"],
             "minutes": round(self.minutes, 3),
         }
-        self.built.save(self.out / MODEL, provenance)
+        with self.averages.in_place() if self.averages else nullcontext():
+            self.built.save(self._whole or self.built.system, self.out / MODEL, provenance)
 
     def _provenance(self) -> dict[str, Any]:
         return {name: value for name, value in self.facts.items() if name not in ("format", "options")}

@@ -48,7 +48,7 @@ def language_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subjec
             )
 
         counts = {**studies.counts, "train_truncated": truncated}
-        return Built(system, [], studies, counts, system.save, finish)
+        return Built(system, [], studies, counts, ReportLanguageModel.save, finish)
 
     names = ", ".join(str(each.dataset.path) for each in data)
     return Subject(recipe, mixture_facts(data), names, None, build)

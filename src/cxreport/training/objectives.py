@@ -9,7 +9,7 @@ from typing import Any
 from cxreport.data.batch import StudyImages, collate
 from cxreport.encoders import build_encoder, entry_of
 from cxreport.objectives import build_objective
-from cxreport.objectives.base import TrainFacts
+from cxreport.objectives.base import Objective, TrainFacts
 from cxreport.objectives.folder import load_objective, save_objective
 from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
@@ -47,8 +47,8 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
         objective = build_objective(build_encoder(options), recipe.objective)
         objective.prepare(TrainFacts(names, studies.labels, studies.findings, studies.reports))
 
-        def save(folder: Path, provenance: dict[str, Any]) -> None:
-            save_objective(folder, objective, options, recipe, provenance)
+        def save(system: Objective, folder: Path, provenance: dict[str, Any]) -> None:
+            save_objective(folder, system, options, recipe, provenance)
 
         def finish(out: Path) -> None:
             images = StudyImages(
@@ -65,6 +65,8 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
             save,
             finish,
             objective.measured,
+            objective.remembered,
+            objective.recall,
             throughput=True,
         )
 

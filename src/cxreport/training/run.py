@@ -23,14 +23,17 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cxreport.data.store import PreparedDataset
 from cxreport.errors import UserError
+from cxreport.options import TrainingOptions
 from cxreport.recipe import Recipe, RecipeFile
 from cxreport.training.activations import checkpoint_blocks
+from cxreport.training.averages import AveragedWeights
 from cxreport.training.batches import Batches
 from cxreport.training.files import mend, remove, write_text, writing
 from cxreport.training.generators import generator_subject
 from cxreport.training.keeper import MODEL, RUN, STATE, RunKeeper
 from cxreport.training.progress import TrainingProgress
 from cxreport.training.provenance import facts
+from cxreport.training.sharding import Sharded
 from cxreport.training.state import SafetensorsState, load_state
 from cxreport.training.subject import Subject
 from cxreport.training.task import Task
@@ -90,7 +93,9 @@ def run(subject: Subject, out: Path, *, resume: bool = False, devices: int | str
     }
     if recipe.training.activation_checkpointing:
         checkpoint_blocks(built.system)
-    keeper = RunKeeper(out, recipe, built, known)
+    ema = recipe.training.ema
+    averages = AveragedWeights(built.system, ema) if ema is not None else None
+    keeper = RunKeeper(out, recipe, built, known, averages)
     state = out / STATE if earlier is not None and (out / STATE).exists() else None
     if state is not None:
         keeper.load_state_dict(load_state(state)["callbacks"][keeper.state_key])
@@ -99,6 +104,7 @@ def run(subject: Subject, out: Path, *, resume: bool = False, devices: int | str
         return out / MODEL
     with _quiet():
         callbacks = [keeper, TrainingProgress(), *([Throughput()] if built.throughput else [])]
+        callbacks += [averages] if averages is not None else []
         trainer = _trainer(recipe, devices, callbacks)
         known["devices"] = trainer.world_size
         if earlier is not None and earlier["devices"] != trainer.world_size:
@@ -207,13 +213,10 @@ def _finish(out: Path, keeper: RunKeeper) -> None:
 
 def _trainer(recipe: RecipeFile, devices: int | str, callbacks: list[Any]) -> lightning.Trainer:
     options = recipe.training
-    single = devices == 1 or (devices == "auto" and torch.cuda.device_count() < 2)
-    # a loss need not use all of an encoder: what only its pooled vector needs has no gradient in R2Gen
-    strategy = "auto" if single else "ddp_find_unused_parameters_true"
     try:
         trainer = lightning.Trainer(
             devices=devices,
-            strategy=strategy,
+            strategy=_strategy(options, devices),
             precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
             max_epochs=options.epochs,
             accumulate_grad_batches=options.accumulate,
@@ -235,6 +238,20 @@ def _trainer(recipe: RecipeFile, devices: int | str, callbacks: list[Any]) -> li
     if options.precision == "16" and trainer.strategy.root_device.type == "cpu":
         raise UserError("training.precision: 16 needs a GPU; use bf16 or 32 on a processor.")
     return trainer
+
+
+def _strategy(options: TrainingOptions, devices: int | str) -> str | Sharded:
+    count = max(1, torch.cuda.device_count()) if devices == "auto" else int(devices)
+    if count == 1:
+        if options.strategy == "fsdp":
+            logger.warning("training.strategy: fsdp shares a model among devices; this run has one.")
+        return "auto"
+    if options.strategy != "fsdp":
+        # a loss need not use all of an encoder: what only its pooled vector needs has no gradient in R2Gen
+        return "ddp_find_unused_parameters_true"
+    if options.ema is not None:
+        raise UserError("training.ema is not there with training.strategy: fsdp; leave one of them out.")
+    return Sharded(count)
 
 
 @contextmanager
@@ -270,6 +287,8 @@ def _quiet() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
+        # FSDP2 warns of what it returns being changed in place, which no loss does
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
         for name in levels:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:

@@ -18,18 +18,22 @@ class Built:
     """A subject that was built.
 
     ``system`` has ``loss(batch)``; ``encoder_parameters`` are those of it with the encoder's learning rate.
-    ``save`` writes the model folder, given its provenance. ``finish`` writes into the run folder what only a
-    finished run has. ``measured`` is counted while it trains, for ``run.json``. ``throughput`` is whether
-    images a second are told.
+    ``save`` writes the model folder of a system, which is this one or has its weights, given its provenance.
+    ``finish`` writes into the run folder what only a
+    finished run has. ``measured`` is counted while it trains, for ``run.json``; ``remembered`` is what a
+    resumed run need not find again (tensors and JSON values), which ``recall`` takes back. ``throughput`` is
+    whether images a second are told.
     """
 
     system: nn.Module
     encoder_parameters: Iterable[nn.Parameter]
     studies: RunStudies
     counts: dict[str, int]
-    save: Callable[[Path, dict[str, Any]], None]
+    save: Callable[[Any, Path, dict[str, Any]], None]
     finish: Callable[[Path], None] = lambda out: None
     measured: Callable[[], dict[str, Any]] = dict
+    remembered: Callable[[], dict[str, Any]] = dict
+    recall: Callable[[dict[str, Any]], None] = lambda remembered: None
     throughput: bool = False
 
 

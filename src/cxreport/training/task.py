@@ -1,8 +1,7 @@
-"""What Lightning trains: anything with ``loss(batch) -> dict``; optimiser, schedule and seeds."""
+"""What Lightning trains: anything with ``loss(batch) -> dict``; losses, and seeds."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from cxreport.errors import UserError
 from cxreport.options import TrainingOptions
+from cxreport.training.optimizers import build_optimizer
+from cxreport.training.sharding import Sharded, shard
 
 CHECK_EVERY = 20
 """Steps between two looks at the loss for NaN (a look waits for the accelerator)."""
@@ -37,7 +38,7 @@ class Task(lightning.LightningModule):
         self.system = system
         self.options = options
         self.seed = seed
-        self._encoder_ids = {id(parameter) for parameter in encoder_parameters}
+        self._encoder_parameters = list(encoder_parameters)
         self._sums: dict[str, Tensor] = {}
         self._recent: list[tuple[list[str], Tensor]] = []
 
@@ -58,10 +59,9 @@ class Task(lightning.LightningModule):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch."""
         parts = self.system.loss(batch)  # type: ignore[operator]
-        self._recent.append((batch.study_ids, parts["loss"].detach()))
         self._add("train", parts, batch)
         if batch_index % CHECK_EVERY == 0:
-            self._refuse_nan()
+            self._refuse_nan("train")
         return parts["loss"]
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
@@ -70,7 +70,11 @@ class Task(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """A NaN of the last steps is told before validation."""
-        self._refuse_nan()
+        self._refuse_nan("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """A NaN of validation is told before the epoch is kept."""
+        self._refuse_nan("val")
 
     def mean_losses(self) -> tuple[float, float]:
         """Mean training and validation loss of this epoch, over all devices."""
@@ -90,63 +94,45 @@ class Task(lightning.LightningModule):
         sums = self._sums[name]
         sums[0] += parts["loss"].detach() * weight
         sums[1] += weight
+        self._recent.append((batch.study_ids, parts["loss"].detach()))
 
-    def _refuse_nan(self) -> None:
-        if not torch.isfinite(self._sums["train"][0]):
-            first = next((ids for ids, loss in self._recent if not torch.isfinite(loss)), [])
+    def _refuse_nan(self, name: str) -> None:
+        """UserError, on every device, where the loss of one is not finite."""
+        bad = not bool(torch.isfinite(self._sums[name][0]))
+        first = next((ids for ids, loss in self._recent if not torch.isfinite(loss)), []) if bad else []
+        self._recent.clear()
+        if self.trainer.world_size > 1:
+            everywhere: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everywhere, (bad, first))
+            bad = any(each[0] for each in everywhere)
+            first = next((each[1] for each in everywhere if each[1]), [])
+        if bad:
             more = f" and {len(first) - 8} more" if len(first) > 8 else ""
             named = f" The first such batch holds the studies {', '.join(first[:8])}{more}." if first else ""
+            kind = "training" if name == "train" else "validation"
             raise UserError(
-                f"The training loss became NaN or infinite in epoch {self.current_epoch + 1}; lower "
+                f"The {kind} loss became NaN or infinite in epoch {self.current_epoch + 1}; lower "
                 "training.learning_rate, set training.gradient_clip, or use training.precision=32." + named
             )
-        self._recent.clear()
+
+    def configure_model(self) -> None:
+        """Share the system among devices where the strategy says so; that makes new parameters."""
+        if isinstance(self.trainer.strategy, Sharded):
+            ids = {id(parameter) for parameter in self._encoder_parameters}
+            names = [name for name, parameter in self.system.named_parameters() if id(parameter) in ids]
+            shard(self.system, self.trainer.strategy.device_mesh["data_parallel"])
+            self._encoder_parameters = [self.system.get_parameter(name) for name in names]
 
     def configure_optimizers(self) -> Any:
-        """Optimiser with the encoder's parameters in a first group, and a schedule per step."""
-        options = self.options
-        trained = [parameter for parameter in self.system.parameters() if parameter.requires_grad]
-        encoder = [parameter for parameter in trained if id(parameter) in self._encoder_ids]
-        others = [parameter for parameter in trained if id(parameter) not in self._encoder_ids]
-        encoder_rate = options.encoder_learning_rate or options.learning_rate
-        groups = [{"params": encoder, "lr": encoder_rate}, {"params": others, "lr": options.learning_rate}]
-        if not options.decay_vectors:
-            groups = [part for group in groups for part in _without_decay_of_vectors(group)]
-        groups = [group for group in groups if group["params"]]
-        optimizer: torch.optim.Optimizer
-        if options.optimizer == "adamw":
-            optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
-        else:
-            optimizer = torch.optim.Adam(groups, weight_decay=options.weight_decay, amsgrad=True)
-        steps_per_epoch = int(self.trainer.estimated_stepping_batches) // options.epochs
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate_factor(options, step, steps_per_epoch)
+        """See :func:`cxreport.training.optimizers.build_optimizer`; the schedule goes on every step."""
+        optimizer, schedule = build_optimizer(
+            self.system.parameters(),
+            self._encoder_parameters,
+            self.options,
+            int(self.trainer.estimated_stepping_batches) // self.options.epochs,
+            self.trainer.world_size,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _without_decay_of_vectors(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group of parameters as two: those of two dimensions and more, and the others without decay."""
-    matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
-    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
-    return [group | {"params": matrices}, group | {"params": vectors, "weight_decay": 0.0}]
-
-
-def rate_factor(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:
-    """What the peak learning rate is multiplied with at `step` (from 0): a function of the step alone.
-
-    ``one-cycle`` rises linearly over the first ``warmup`` share of all steps, then falls as a half cosine to
-    zero; ``step`` is StepLR counted in epochs (R2Gen's ``main_train.py``: step 50, gamma 0.1).
-    """
-    if options.schedule == "constant":
-        return 1.0
-    if options.schedule == "step":
-        return options.step_gamma ** (step // steps_per_epoch // options.step_size)
-    total = options.epochs * steps_per_epoch
-    warm = int(options.warmup * total)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
 def seed_everything(*parts: int) -> None:

@@ -64,8 +64,11 @@ class Throughput(Callback):
         self._seconds = time.monotonic() - self._began
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Tell."""
+        """Tell; devices may have had different numbers of views."""
+        images = torch.tensor(float(self._images), device=pl_module.device)
+        if trainer.world_size > 1:
+            images = trainer.strategy.reduce(images, reduce_op="sum")
         if trainer.is_global_zero:
-            rate = trainer.world_size * self._images / max(self._seconds, 1e-9)
+            rate = images.item() / max(self._seconds, 1e-9)
             flops = rate * (self._operations or 0) / 1e9
             logger.info("  %.1f images/s, %.2f GFLOP/s of the model", rate, flops)

@@ -36,9 +36,10 @@ class Arm:
     def parse(cls, text: str, image_size: int) -> Arm:
         """``NAME=SPEC``.
 
-        SPEC is an encoder folder or the run folder of a pre-training, ``imagenet`` (EfficientNet-lite0), or
-        ``fresh:`` before a folder, an encoder's name or a mapping of encoder options: the same architecture
-        with fresh weights. UserError for anything else, and for a folder that nobody trained.
+        SPEC is an encoder folder or the run folder of a pre-training; ``imagenet`` (EfficientNet-lite0);
+        ``fresh:`` before a folder, an encoder's name or a mapping of encoder options: that architecture with
+        fresh weights; or such a mapping with ``init``: a folder's weights in another form, as four scans from
+        one. UserError for anything else, and for a folder that nobody trained.
         """
         name, _, spec = text.partition("=")
         if not name or not spec or not all(letter.isalnum() or letter in "-_." for letter in name):
@@ -50,12 +51,16 @@ class Arm:
             return cls(name, _IMAGENET_ENCODER, "ImageNet")
         if spec.startswith(FRESH):
             return cls(name, _sized(_fresh_options(spec.removeprefix(FRESH), text), image_size))
-        folder = Path(spec)
-        folder = folder / "model" if (folder / "model").is_dir() else folder
-        options = read_options(folder)
-        _refuse_untrained(folder, options)
-        own = _sized(options, image_size).model_copy(update={"init": str(folder)})
-        return cls(name, own, origin(folder))
+        options = _mapping(spec, text) if spec.startswith("{") else EncoderOptions(init=spec)
+        if options.init is None:
+            raise UserError(
+                f"--arm {text}: encoder options need init, a folder of weights, or fresh: before them."
+            )
+        folder = _encoder_folder(Path(options.init))
+        own = read_options(folder)
+        _refuse_untrained(folder, own)
+        options = _sized(options if spec.startswith("{") else own, image_size)
+        return cls(name, options.model_copy(update={"init": str(folder)}), origin(folder))
 
     @property
     def fresh(self) -> bool:
@@ -91,7 +96,7 @@ def check_loaded(encoder: nn.Module, folder: Path) -> None:
     other = [key for key in compared if not torch.equal(own[key].cpu(), weights[key])]
     if other:
         raise RuntimeError(
-            f"{len(other)} tensors of the encoder, {other[0]} first, are not those of {folder}."
+            f"{len(other)} tensors of the encoder ({other[0]}, ...) are not those of {folder}."
         )
     share = sum(weights[key].numel() for key in compared) / sum(value.numel() for value in weights.values())
     if share < 0.5:
@@ -125,17 +130,25 @@ def _refuse_untrained(folder: Path, options: EncoderOptions) -> None:
 def _fresh_options(spec: str, text: str) -> EncoderOptions:
     if spec in ENCODERS:
         return EncoderOptions(name=spec)
-    if not spec.startswith("{"):
-        folder = Path(spec)
-        return read_options(folder / "model" if (folder / "model").is_dir() else folder)
+    if spec.startswith("{"):
+        return _mapping(spec, text).untrained()
+    return read_options(_encoder_folder(Path(spec)))
+
+
+def _mapping(spec: str, text: str) -> EncoderOptions:
+    """Encoder options written as a YAML mapping."""
     try:
-        options = EncoderOptions.model_validate(yaml.safe_load(spec))
+        return EncoderOptions.model_validate(yaml.safe_load(spec))
     except (yaml.YAMLError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not a YAML mapping"
         raise UserError(
             f"--arm {text}: {reason}; write encoder options as in {{name: vit_tiny, depths: [6]}}."
         ) from None
-    return options.untrained()
+
+
+def _encoder_folder(folder: Path) -> Path:
+    """The folder of weights in a run folder, or that folder itself."""
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _sized(options: EncoderOptions, image_size: int) -> EncoderOptions:

@@ -27,9 +27,9 @@ class Place:
     seed: int
 
     @property
-    def file(self) -> str:
-        """The name of the cell's file."""
-        return f"{self.arm}.{self.mode}.{self.share * 100:g}.{self.seed}.json"
+    def name(self) -> str:
+        """What tells the cell from all others, as the beginning of a file's name."""
+        return f"{self.arm}.{self.mode}.{self.share * 100:g}.{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Cell:
             "test_scores": [round(float(score), 7) for score in self.test],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / self.place.file, json.dumps(tree, indent=1) + "\n")
+        write_text(folder / f"{self.place.name}.json", json.dumps(tree, indent=1) + "\n")
 
 
 _KEYS = ("format", "arm", "mode", "share", "seed", "identity", "learnt", "chosen", "test_scores")
@@ -74,7 +74,7 @@ def read_cell(folder: Path, place: Place, identity: dict[str, Any]) -> Cell | No
 
     Raises UserError when its file is damaged or was made by another protocol, from other data or weights.
     """
-    path = folder / place.file
+    path = folder / f"{place.name}.json"
     if not path.is_file():
         return None
     try:

@@ -55,8 +55,8 @@ def frozen_features(
     kept = _kept(path, key)
     if kept is not None:
         return kept
-    encoder.eval()
-    device = next(encoder.parameters()).device
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder.to(device).eval()
     found: dict[str, Tensor] = {}
     total, done = sum(map(len, splits.values())), 0
     for name, split in splits.items():

@@ -16,7 +16,7 @@ from cxreport.bench.recognition.arms import Arm, digest_of_tensors
 from cxreport.bench.recognition.options import RecognitionRecipe, ShareOptions
 from cxreport.bench.recognition.studies import LabelledSplit, Repeated
 from cxreport.data.batch import loader
-from cxreport.objectives.base import TrainFacts
+from cxreport.objectives.base import Objective, TrainFacts
 from cxreport.objectives.disease import DiseaseClassification
 from cxreport.objectives.folder import load_objective, save_objective
 from cxreport.pretraining import DiseaseOptions, PretrainRecipe
@@ -67,8 +67,8 @@ def fine_tune(
         model = DiseaseClassification(encoder, recipe.objective)  # type: ignore[arg-type]
         model.prepare(TrainFacts("the subset", train.labels, [None] * len(train), [""] * len(train)))
 
-        def save(folder: Path, provenance: dict[str, Any]) -> None:
-            save_objective(folder, model, arm.options, recipe, provenance)
+        def save(system: Objective, folder: Path, provenance: dict[str, Any]) -> None:
+            save_objective(folder, system, arm.options, recipe, provenance)
 
         counts = {"train": len(train), "val": len(splits["val"])}
         return Built(model, encoder.parameters(), studies, counts, save, measured=lambda: dict(started))
@@ -77,6 +77,8 @@ def fine_tune(
     folder = run(subject, work, resume=(work / RUN).is_file(), devices=1)
     model = load_objective(folder)
     assert isinstance(model, DiseaseClassification)
+    if torch.cuda.is_available():
+        model.to("cuda")
     facts = json.loads((work / RUN).read_text(encoding="utf-8"))
     return FineTuned(
         epoch=facts["kept_epoch"],

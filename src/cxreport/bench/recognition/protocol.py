@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -151,8 +152,9 @@ class _Protocol:
         if self.known(place, identity):
             return
         began = time.monotonic()
-        places, work = self.places(share, seed), self.out / WORK / place.file.removesuffix(".json")
-        with _warnings_only():
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        places, work = self.places(share, seed), self.out / WORK / f"{place.name}.{digest[:8]}"
+        with _quiet():
             own, data = cell_recipe(arm, self.recipe, share, seed), dataset_facts(self.dataset)
             found = fine_tune(arm, own, self.splits, places, share.epoch_images, data, work)
         more = {
@@ -226,11 +228,11 @@ class _Protocol:
 
 
 @contextmanager
-def _warnings_only() -> Iterator[None]:
-    """Mute what a run of training tells of every epoch."""
+def _quiet() -> Iterator[None]:
+    """Mute what a run of training tells of its epochs and, when it is stopped, of its own ``--resume``."""
     loops = logging.getLogger("cxreport.training")
     level = loops.level
-    loops.setLevel(logging.WARNING)
+    loops.setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -168,12 +168,15 @@ def _blocks_shape(A: Tensor, groups: int) -> tuple[int, int, int]:
 
 
 def blocked(values: Tensor, groups: int) -> Tensor:
-    """(E, ...) to (blocks, 16, ...), every group filled up with zeros."""
+    """(E, ...) to (blocks, 16, ...), every group filled up with zeros.
+
+    A copy: memory that an array shares cannot be freed, which sharded training does with weights.
+    """
     grouped = values.detach().float().unflatten(0, (groups, -1))
     short = -grouped.shape[1] % LANES
     if short:
         grouped = torch.cat([grouped, grouped.new_zeros(groups, short, *values.shape[1:])], dim=1)
-    return grouped.reshape(-1, LANES, *values.shape[1:]).contiguous()
+    return grouped.reshape(-1, LANES, *values.shape[1:]).clone(memory_format=torch.contiguous_format)
 
 
 def unblocked(blocks: Tensor, channels: int, groups: int) -> Tensor:
