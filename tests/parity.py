@@ -24,6 +24,9 @@ from goldens import CannotCompareError, Item, Values
 from goldens.encoders_published import vmamba_ss2d
 from goldens.memories import hopfield, qformer
 from goldens.objectives import arm_pretrain, mae_hd
+from goldens.prefix_ammrg import prefix_ammrg
+from goldens.prefix_csr import prefix_csr
+from goldens.prefix_lm import prefix_lm_batch
 from goldens.r2gen import r2gen, r2gencmn
 from goldens.texts import nlg_metrics, report_cleaners, word_tokenizer
 from goldens.vision_mamba import arm_finetune
@@ -53,6 +56,9 @@ PARITY: dict[str, Callable[[Item], tuple[Values, Values]]] = {
     "arm_finetune": arm_finetune,
     "qformer": qformer,
     "hopfield": hopfield,
+    "prefix_lm_batch": prefix_lm_batch,
+    "prefix_csr": prefix_csr,
+    "prefix_ammrg": prefix_ammrg,
     "word_tokenizer": word_tokenizer,
     "report_cleaners": report_cleaners,
     "nlg_metrics": nlg_metrics,

@@ -79,6 +79,20 @@ def test_metrics_are_timed_beside_pycocoevalcap(tmp_path: Path) -> None:
     assert result["pairs"] == 200
 
 
+def test_banks_are_searched_beside_faiss_and_find_the_same(tmp_path: Path) -> None:
+    script = PHANTOMS.with_name("banks.py")
+    command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "banks.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads((tmp_path / "banks.json").read_text())
+    assert found["peer"].startswith("faiss")
+    assert [row["torch"]["entries"] for row in found["rows"]] == [500, 4000]
+    assert all(row["same_entries"] for row in found["rows"])
+    row = found["rows"][1]
+    expected = row["faiss"]["ms_a_query_batch_16"] / row["torch"]["ms_a_query_batch_16"]
+    assert row["ratio_batch_16"] == pytest.approx(expected)
+    assert "4,000" in done.stdout
+
+
 def test_the_scan_is_timed_beside_peers_that_agree() -> None:
     path = PHANTOMS.with_name("encoders.py")
     description = importlib.util.spec_from_file_location("benchmarks_encoders", path)
@@ -109,3 +123,16 @@ def test_contours_are_compared_with_the_rectangle_on_phantoms_and_on_boxes(tmp_p
     gap = scores["contour: box inside"] - scores["rectangle: box inside"]
     assert scores["contour - rectangle: box inside"] == pytest.approx(gap)
     assert scores["rectangle: size"] == pytest.approx(128 * 160 / 256**2)
+
+
+def test_drafting_is_timed_beside_naive_decoding(tmp_path: Path) -> None:
+    """Whatever is kept or computed anew, the same texts are written."""
+    script, out = PHANTOMS.with_name("generators.py"), tmp_path / "found.json"
+    command = [sys.executable, str(script), "--quick", "--only", "mambaxray", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [row] = json.loads(out.read_text())["mambaxray"]
+    assert row["same_texts"] == {"nothing kept": True, "every report by itself": True}
+    assert row["reports_per_second"] == pytest.approx(2 / row["seconds"]["ours"])
+    for peer, ratio in row["times_as_fast"].items():
+        assert ratio == pytest.approx(row["seconds"][peer] / row["seconds"]["ours"])
+        assert f"{peer}: {ratio:.2f}" in done.stdout

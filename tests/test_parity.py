@@ -23,6 +23,9 @@ ITEMS = {
     "mae_hd": "mae_hd.safetensors",
     "qformer": "qformer.safetensors",
     "hopfield": "hopfield.safetensors",
+    "prefix_lm_batch": "prefix_lm_batch.safetensors",
+    "prefix_csr": "prefix_csr.safetensors",
+    "prefix_ammrg": "prefix_ammrg.safetensors",
     "word_tokenizer": "word_tokenizer.json",
     "nlg_metrics": "nlg_metrics.json",
 }

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cxreport.errors import UserError
+from cxreport.model_options import ModelOptions
 from cxreport.recipe import Recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+GENERATORS = sorted(
+    options.model_fields["generator"].default for options in get_args(get_args(ModelOptions)[0])
+)
+SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = sorted([*SHIPPED.glob("*.yaml"), *SHIPPED.glob("mambaxray/stage3*.yaml")])
+NAMES = [path.relative_to(SHIPPED).with_suffix("").as_posix() for path in RECIPES]
 
 
 def parse(**sections: Any) -> Recipe:
@@ -24,9 +30,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_every_recipe_of_the_project_loads_and_bears_its_file_name(path: Path) -> None:
-    assert Recipe.load(path).name == path.stem
+@pytest.mark.parametrize(("path", "name"), list(zip(RECIPES, NAMES, strict=True)), ids=NAMES)
+def test_every_recipe_of_the_project_loads_by_name_and_bears_it(path: Path, name: str) -> None:
+    assert Recipe.load(name) == Recipe.load(path)
+    assert Recipe.load(path).name == name.replace("/", "-")
 
 
 def test_there_are_recipes() -> None:
@@ -57,9 +64,9 @@ def test_there_are_recipes() -> None:
         ),
         (
             {"model": {"generator": "r2gem"}},
-            "r.yaml: model.generator must be 'r2gen' or 'r2gencmn', not 'r2gem'.",
+            f"r.yaml: model.generator must be {' or '.join(map(repr, GENERATORS))}, not 'r2gem'.",
         ),
-        ({"model": {"width": 8}}, "r.yaml: model.generator is missing; choose r2gen, r2gencmn."),
+        ({"model": {"width": 8}}, f"r.yaml: model.generator is missing; choose {', '.join(GENERATORS)}."),
         ({"model": "r2gen"}, "r.yaml: model must be a section of keys, not 'r2gen'."),
         (
             {"model": {"generator": "r2gencmn", "memory_slots": 3}},
@@ -77,6 +84,22 @@ def test_there_are_recipes() -> None:
             {"decoding": {"method": "beam", "block_trigrams": True}},
             "r.yaml: decoding: block_trigrams exists for method: greedy only"
             " (the published beam ignores it).",
+        ),
+        (
+            {"decoding": {"temperature": 0.5}},
+            "r.yaml: decoding: temperature needs method: sample.",
+        ),
+        (
+            {"decoding": {"min_new_tokens": 60}},
+            "r.yaml: decoding: min_new_tokens (60) must be below max_length (60).",
+        ),
+        (
+            {"decoding": {"length_penalty": 2.0, "no_repeat_ngram": 3}},
+            "r.yaml: the generator r2gen does not know decoding.length_penalty, decoding.no_repeat_ngram.",
+        ),
+        (
+            {"decoding": {"method": "sample"}},
+            "r.yaml: the generator r2gen does not know decoding.method: sample.",
         ),
         (
             {"data": {"views": ["top"]}},
@@ -103,7 +126,7 @@ def test_a_mistake_is_told_in_one_short_sentence(sections: dict[str, Any], sente
     message = str(error.value)
     assert message == sentence
     assert "\n" not in message
-    assert len(message) < 160
+    assert len(message) < 240
 
 
 def test_a_missing_section_is_named() -> None:
@@ -169,6 +192,11 @@ def test_a_bare_name_is_a_recipe_of_the_package(tmp_path: Path, monkeypatch: pyt
         Recipe.load("dmeo")
     with pytest.raises(UserError, match=r"those are .*demo.*\.$"):
         Recipe.load("unheard")
+    with pytest.raises(UserError, match=r"did you mean mambaxray/stage3\?$"):
+        Recipe.load("mambaxray/stag3")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "recipe").write_text("name: mine\nmodel: {generator: r2gen}\n")
+    assert Recipe.load("own/recipe").name == "mine"
 
 
 def test_a_dumped_recipe_is_complete_and_loads_again(tmp_path: Path) -> None:

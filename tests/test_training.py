@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +29,7 @@ from cxreport.checkpoints import load_model
 from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.options import TrainingOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Draft, Report, Study, View
@@ -55,7 +55,7 @@ class Mean(Generator):
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 1))
 
     @classmethod
-    def build(cls, options: Any, train_reports: Sequence[str]) -> Mean:
+    def build(cls, options: Any, train: TrainStudies) -> Mean:
         return cls()
 
     def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -163,7 +163,7 @@ def test_a_run_folder_holds_recipe_log_facts_and_model(dataset: PreparedDataset,
     assert facts["studies"] == {
         "train": 22, "train_without_report": 1, "val": 6, "val_without_report": 0, "train_truncated": 7,
     }  # fmt: skip
-    assert facts["parameters"] == 8 + 8 + 8 + 1
+    assert facts["parameters"] == facts["parameters_trained"] == 8 + 8 + 8 + 1
     assert str(dataset.path) not in (unbroken / "run.json").read_text()
     provenance = json.loads((unbroken / "model" / "provenance.json").read_text())
     assert provenance["epoch"] == 4

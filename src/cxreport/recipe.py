@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cxreport.errors import UserError
 from cxreport.model_options import ModelOptions
@@ -113,6 +113,15 @@ class Recipe(RecipeFile):
 
     model: ModelOptions
     decoding: DecodingOptions = DecodingOptions()
+
+    @model_validator(mode="after")
+    def _generator_heeds_the_decoding(self) -> Self:
+        unknown = self.decoding.unheeded(self.model.KNOWN_DECODING)
+        if unknown:
+            raise ValueError(
+                f"the generator {self.model.generator} does not know decoding.{', decoding.'.join(unknown)}"
+            )
+        return self
 
 
 def shipped_recipes(folder: Path = SHIPPED) -> dict[str, Path]:

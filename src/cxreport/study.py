@@ -99,15 +99,61 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageMap:
+    """What parts of one view a sentence rests on.
+
+    ``view`` counts the views that the generator saw; ``values`` are row by row over a grid of
+    ``grid`` = (h, w) equal cells, 0 at least and 1 in the highest cell (all 0 where nothing counts).
+    """
+
+    view: int
+    grid: tuple[int, int]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BankEntry:
+    """A train study that a memory bank gave to a draft.
+
+    ``entry`` is its row of the bank, ``study`` the first 16 digits of the SHA-256 of its id: the id itself
+    stays in the bank. A higher ``score`` is nearer.
+    """
+
+    entry: int
+    study: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceEvidence:
+    """What one sentence of a draft rests on.
+
+    The sentence is ``text[start:end]`` of the draft. ``mean_logprob`` is over the tokens that wrote it, 0.0
+    for a sentence that was not written token by token.
+    """
+
+    start: int
+    end: int
+    mean_logprob: float = 0.0
+    maps: tuple[ImageMap, ...] = ()
+    bank: tuple[BankEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What a generator wrote for one study.
 
-    ``token_logprobs`` has one natural-log probability per written token, the end token included.
+    ``token_logprobs`` has one natural-log probability per written token, the end token included, and
+    ``token_ends`` how many characters of the text stand once that token is written. ``sentences`` are filled
+    only where evidence was asked for. ``finished`` is False where ``decoding.max_length`` cut the text.
     """
 
     text: str
     token_logprobs: tuple[float, ...] = ()
     seconds: float = 0.0
+    token_ends: tuple[int, ...] = ()
+    sentences: tuple[SentenceEvidence, ...] = ()
+    finished: bool = True
 
     @property
     def mean_logprob(self) -> float:

@@ -23,6 +23,7 @@ from cxreport.checkpoints.published.r2gencmn import r2gencmn_names
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.encoders.folder import origin
 from cxreport.errors import UserError
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.r2gencmn import R2GenCMN
 from cxreport.model_options import R2GenCMNOptions, R2GenOptions
@@ -198,7 +199,7 @@ def test_a_model_that_starts_from_a_folder_does_not_need_it_again(tmp_path: Path
     small = {"width": 16, "feed_forward": 16, "heads": 2, "layers": 1, "memory_heads": 2}
     started = options.model_copy(update={"init": str(tmp_path / "folder")})
     recipe = Recipe(name="r", model=R2GenOptions(encoder=started, vocabulary_threshold=1, **small))
-    generator = R2Gen.build(recipe.model, ["clear lungs ."])
+    generator = R2Gen.build(recipe.model, TrainStudies(["clear lungs ."]))
     save_model(tmp_path / "model", generator, recipe, {})
     shutil.rmtree(tmp_path / "folder")
     loaded, found = load_model(tmp_path / "model")
@@ -329,7 +330,7 @@ def test_r2gen_becomes_a_model_folder(annotation: Path, tmp_path: Path) -> None:
         vocabulary_threshold=2,
     )
     words = ["clear lungs . clear lungs .", "no effusion . no effusion .", ". no edema clear"]
-    generator = R2Gen.build(options, words).eval()
+    generator = R2Gen.build(options, TrainStudies(words)).eval()
     assert generator.tokenizer.words == (".", "<unk>", "clear", "effusion", "lungs", "no")
     state = to_published(generator, r2gen_names(generator))
     path = write(tmp_path / "model_best.pth", {"state_dict": state, "epoch": 9, "monitor_best": 0.1})
@@ -368,7 +369,9 @@ def test_r2gencmn_becomes_a_model_folder(annotation: Path, tmp_path: Path) -> No
         memory_top=32,
         vocabulary_threshold=2,
     )
-    generator = R2GenCMN.build(options, ["clear lungs . clear lungs .", "no effusion . no effusion ."]).eval()
+    generator = R2GenCMN.build(
+        options, TrainStudies(["clear lungs . clear lungs .", "no effusion . no effusion ."])
+    ).eval()
     state = to_published(generator, r2gencmn_names(generator))
     assert torch.equal(state["encoder_decoder.cmn.linears.3.bias"], generator.network.memory.output.bias)
     path = write(tmp_path / "model_best.pth", {"state_dict": state, "epoch": 9})

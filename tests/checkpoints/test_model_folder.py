@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from cxreport.checkpoints import load_model, read_provenance, save_model
 from cxreport.errors import UserError
 from cxreport.generators import generator_class
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.model_options import R2GenOptions
 from cxreport.options import EncoderOptions
 from cxreport.recipe import Recipe
@@ -35,7 +35,7 @@ RECIPE = Recipe(name="tiny", model=OPTIONS)
 
 def build(seed: int) -> Generator:
     torch.manual_seed(seed)
-    return generator_class("r2gen").build(OPTIONS, ["no effusion .", "clear lungs ."])
+    return generator_class("r2gen").build(OPTIONS, TrainStudies(["no effusion .", "clear lungs ."]))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from torch import Tensor
 from cxreport.checkpoints.name_map import load_published, to_published
 from cxreport.checkpoints.published.r2gen import r2gen_names
 from cxreport.errors import UserError
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.r2gen import R2Gen
 from cxreport.model_options import R2GenOptions
 from cxreport.options import EncoderOptions
@@ -25,7 +26,7 @@ def build(seed: int, encoder: str = "resnet101") -> R2Gen:
         memory_heads=2,
         vocabulary_threshold=1,
     )
-    return R2Gen.build(options, ["no effusion .", "clear lungs ."])
+    return R2Gen.build(options, TrainStudies(["no effusion .", "clear lungs ."]))
 
 
 @pytest.fixture(scope="module")

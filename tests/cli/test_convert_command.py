@@ -79,3 +79,24 @@ def test_r2gen_needs_its_annotation(file: Path, tmp_path: Path) -> None:
     result = run(file, "--kind", "r2gen", "--out", tmp_path / "folder")
     assert result.exit_code == 2
     assert "--annotation" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--kind", "vmamba", "--language-model", "llama"), "the kind vmamba has no --language-model"),
+        (("--kind", "mambaxray", "--annotation", "a.json"), "the kind mambaxray has no --annotation"),
+        (("--kind", "ammrg-bank", "--recipe", "r", "--encoder", "e"), "has no --recipe and no --encoder"),
+    ],
+)
+def test_options_of_other_kinds(file: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    result = run(file, "--out", tmp_path / "folder", *words)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("kind", ["mambaxray", "ammrg-bank"])
+def test_the_way_back_is_for_encoders(kind: str, tmp_path: Path) -> None:
+    result = run(tmp_path, "--kind", kind, "--out", tmp_path / "back.safetensors")
+    assert result.exit_code == 2
+    assert f"not for {kind}" in " ".join(result.output.replace("│", " ").split())

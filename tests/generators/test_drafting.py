@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from cxreport import DISCLAIMER
 from cxreport.data.batch import Batch
 from cxreport.data.store import PreparedDataset, write_dataset
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
 from cxreport.generators.drafting import draft_files, draft_split, protocol_id
 from cxreport.generators.prediction_file import write_predictions
 from cxreport.metrics.evaluate import Options, evaluate_file
@@ -51,7 +51,7 @@ class Brightness(Generator):
         self.logprob = -0.5
 
     @classmethod
-    def build(cls, options: Any, train_reports: Sequence[str]) -> Self:
+    def build(cls, options: Any, train: TrainStudies) -> Self:
         return cls()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -150,6 +150,38 @@ def test_every_study_gets_a_complete_line(dataset: PreparedDataset, recipe: Reci
     assert second["evidence"] == []
     assert (summary.studies, summary.resumed) == (7, 0)
     assert sorted(file.name for file in out.parent.iterdir()) == ["predictions.jsonl"]
+
+
+def test_evidence_stands_in_the_lines_where_it_was_asked_for(
+    dataset: PreparedDataset, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.jsonl"
+    draft_split(Brightness(), recipe, dataset, "test", out, controls=False, evidence="scores")
+    assert lines_of(out)[1]["evidence"] == [
+        {
+            "sentence": TEXTS["left"],
+            "start": 0,
+            "end": len(TEXTS["left"]),
+            "mean_logprob": 0.0,
+            "maps": [],
+            "bank": [],
+        }
+    ]
+    assert evaluate_file(out)["n"] == 7
+    with pytest.raises(UserError, match="no attention"):
+        draft_split(Brightness(), recipe, dataset, "test", tmp_path / "q.jsonl", evidence="attention")
+
+
+def test_drafts_without_an_end_are_counted(dataset: PreparedDataset, recipe: Recipe, tmp_path: Path) -> None:
+    class Endless(Brightness):
+        def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
+            drafts = super().generate(batch, decoding)
+            return [replace(draft, finished=draft.text == TEXTS["normal"]) for draft in drafts]
+
+    out = tmp_path / "p.jsonl"
+    summary = draft_split(Endless(), recipe, dataset, "test", out, controls=False)
+    assert summary.notes == ("4 of 7 drafts were cut at decoding.max_length (60).",)
+    assert [line["finished"] for line in lines_of(out)] == [kind == "normal" for kind in KINDS]
 
 
 def test_controls_come_from_train_and_from_other_studies(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cxreport.encoders import fast as fast_module
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.fast_encoder import with_fast_encoder
 from cxreport.generators.r2gen import R2Gen
 from cxreport.recipe import Recipe
@@ -36,7 +37,7 @@ def recipe() -> Recipe:
 @pytest.fixture
 def generator(recipe: Recipe) -> R2Gen:
     torch.manual_seed(0)
-    return R2Gen.build(recipe.model, ["no effusion .", "small effusion ."]).eval()
+    return R2Gen.build(recipe.model, TrainStudies(["no effusion .", "small effusion ."])).eval()
 
 
 @pytest.mark.parametrize(("ratio", "taken"), [(2.0, True), (1.1, False)])

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from cxreport.data.batch import Batch
+from cxreport.errors import UserError
+from cxreport.generators.base import TrainStudies
 from cxreport.generators.r2gen import R2Gen
 from cxreport.generators.transformer import grid_position_table, position_table
 from cxreport.model_options import R2GenOptions
-from cxreport.options import EncoderOptions
+from cxreport.options import DecodingOptions, EncoderOptions
 from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.study import SidedKind
 
@@ -32,7 +34,7 @@ def build(**options: object) -> R2Gen:
         vocabulary_threshold=1,
         **options,  # type: ignore[arg-type]
     )
-    return R2Gen.build(chosen, REPORTS).eval()
+    return R2Gen.build(chosen, TrainStudies(REPORTS)).eval()
 
 
 def batch(views: int = 1) -> Batch:
@@ -74,6 +76,11 @@ def biased() -> R2Gen:
         generator.finding_head.bias.fill_(-1.0)
         generator.finding_head.bias[SIDED_KINDS.index(("pleural_effusion", "left"))] = 3.0
     return generator
+
+
+def test_an_option_of_language_models_is_refused() -> None:
+    with pytest.raises(UserError, match=r"does not know decoding.length_penalty, decoding.method: sample"):
+        build().generate(batch(), DecodingOptions(method="sample", length_penalty=2.0))
 
 
 def test_finding_loss_by_hand() -> None:

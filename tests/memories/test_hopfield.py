@@ -86,7 +86,7 @@ def test_more_updates_sharpen_what_is_found() -> None:
 def test_settled_states_stay_and_the_rule_counts_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     memory, calls = build(None), []
     plain = memory._associate
-    monkeypatch.setattr(memory, "_associate", lambda q, k: calls.append(1) or plain(q, k))
+    monkeypatch.setattr(memory, "_associate", lambda *given: calls.append(1) or plain(*given))
     keys, _ = memory.project()
     settled = memory.settle(torch.randn(2, HEADS, 4, HEAD_WIDTH, dtype=torch.double), keys)
     assert len(calls) > 2
@@ -94,7 +94,7 @@ def test_settled_states_stay_and_the_rule_counts_updates(monkeypatch: pytest.Mon
     for steps in (0, 1, 2):
         limited = build(steps)
         counted: list[int] = []
-        monkeypatch.setattr(limited, "_associate", lambda q, k, c=counted: c.append(1) or plain(q, k))
+        monkeypatch.setattr(limited, "_associate", lambda *given, c=counted: c.append(1) or plain(*given))
         limited.settle(torch.randn(2, HEADS, 4, HEAD_WIDTH, dtype=torch.double), keys)
         assert len(counted) == steps + 1
 

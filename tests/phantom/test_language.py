@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxreport.phantom.kinds import KINDS, zones_of
-from cxreport.phantom.language import NORMAL_STATEMENTS, WORDINGS, write
+from cxreport.phantom.language import ENGLISH, NORMAL_STATEMENTS, WORDINGS, write
 from cxreport.study import SEVERITIES, Finding
 
 
@@ -128,4 +128,4 @@ def test_the_table_covers_exactly_the_kinds() -> None:
     for name, wording in WORDINGS.items():
         kind = KINDS[name.split("/")[0]]
         assert bool(wording.bilateral) == ("bilateral" in kind.sides)
-        assert len(wording.severities) == len(SEVERITIES)
+        assert len(wording.severities or ENGLISH.severities) == len(SEVERITIES)

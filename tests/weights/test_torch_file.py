@@ -332,7 +332,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_file, "MOST_BYTES", 20)
     with pytest.raises(UserError, match="pickle of more than"):
         read_weights_file(path)
-    monkeypatch.setattr(torch_file, "MOST_FILE_BYTES", 20)
+    monkeypatch.setattr(machine, "MOST_FILE_BYTES", 20)
     with pytest.raises(UserError, match="has more than"):
         read_weights_file(path)
 

@@ -21,7 +21,7 @@ from cxreport import DISCLAIMER, __version__
 from cxreport.data.store import PreparedDataset
 from cxreport.metrics.findings import Item
 from cxreport.metrics.tables import finding_table, score_table, with_interval
-from cxreport.phantom.parser import parse
+from cxreport.phantom.parser import LANGUAGES, parse
 from cxreport.phantom.sheet import caption, colour, marked_view
 from cxreport.study import Finding, Study
 
@@ -91,9 +91,9 @@ def _headline(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _example(study: Study, record: Mapping[str, Any]) -> Example:
     findings: Sequence[Finding] = study.findings or ()
     truth = {tuple(item) for item in record["truth"] or ()}
-    said = parse(record["hypothesis"]) if record["language"] == "grammar" else frozenset()
+    said = parse(record["hypothesis"]) if record["language"] in LANGUAGES else frozenset()
     marks = [(_words(item), "found") for item in sorted(truth & said, key=str)]
-    if record["language"] == "grammar":
+    if record["language"] in LANGUAGES:
         marks += [(_words(item), "missed") for item in sorted(truth - said, key=str)]
         marks += [(_words(item), "invented") for item in sorted(said - truth, key=str)]
     return Example(

@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cxreport.errors import UserError
 from cxreport.generators import generator_class
 from cxreport.generators.base import Generator
+from cxreport.model_options import PrefixOptions
 from cxreport.recipe import Recipe
 from cxreport.weights.folder import (
     CONFIG,
@@ -25,34 +27,52 @@ from cxreport.weights.folder import (
 
 __all__ = ["CONFIG", "MODEL", "load_model", "read_provenance", "save_model"]
 
+_PLACES = {"classifier", "visual_bank", "report_bank"}
+"""Options of a generator that say where something lay that the model folder now holds."""
+
 MODEL = Format("cxreport-model-1", "model folder", "train again")
 
 
 def save_model(folder: Path, generator: Generator, recipe: Recipe, provenance: dict[str, Any]) -> None:
     """Write a model folder; an older model folder of that name is replaced in one step.
 
-    The recipe in it does not say where an encoder's first weights lay: a model folder holds no path. Raises
-    UserError when `folder` holds something else or cannot be written.
+    The recipe in it does not say where first weights of an encoder, a classifier or banks lay: a model folder
+    holds no path of these. Raises UserError when `folder` holds something else or cannot be written.
     """
     tree = recipe.model_dump(mode="json")
     if "encoder" in tree["model"]:
         tree["model"]["encoder"]["init"] = None
+    for option in _PLACES & tree["model"].keys():
+        tree["model"][option] = None
     write_folder(folder, MODEL, {"recipe": tree}, generator, provenance, generator.save_assets)
 
 
-def load_model(folder: Path) -> tuple[Generator, Recipe]:
+def load_model(folder: Path, language_model: str | None = None) -> tuple[Generator, Recipe]:
     """Read a model folder: the generator in evaluation mode, on the CPU, and the recipe that made it.
+
+    `language_model` is where the language model lies that it was trained with, if no longer where the recipe
+    says; the weights there must be the same.
 
     Raises UserError, naming the file, when one is missing, altered, truncated or a pickle, and when the
     weights do not fit the generator key by key.
     """
     config = read_folder(folder, MODEL)
     recipe = Recipe.parse(config["recipe"], str(folder / CONFIG))
+    if language_model is not None:
+        recipe = _with_language_model(recipe, language_model)
     generator = generator_class(recipe.model.generator).load_assets(recipe.model, folder)
     weights = read_tensors(folder / WEIGHTS)
     check_fit(folder / WEIGHTS, weights, generator.state_dict(), "its recipe")
     generator.load_state_dict(weights)
     return generator.eval(), recipe
+
+
+def _with_language_model(recipe: Recipe, path: str) -> Recipe:
+    model = recipe.model
+    if not isinstance(model, PrefixOptions):
+        raise UserError(f"--language-model: the generator {model.generator} has no language model.")
+    found = model.language_model.model_copy(update={"path": path})
+    return recipe.model_copy(update={"model": model.model_copy(update={"language_model": found})})
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cxreport import __version__
-from cxreport.checkpoints.kinds import GENERATOR_KINDS, KINDS, Kind
+from cxreport.checkpoints.kinds import BANK_KIND, GENERATOR_KINDS, KINDS, PREFIX_KINDS, Kind
 from cxreport.checkpoints.name_map import NameMap, listed, load_published, to_published
 from cxreport.encoders import build_encoder, entry_of
 from cxreport.encoders.folder import load_weights, read_options, save_encoder
@@ -75,7 +75,7 @@ def convert_encoder(path: Path, kind_name: str, folder: Path, heads: int | None 
     tree = read_weights_file(path)
     try:
         weights, account = accounted(tree, kind)
-        options = _options(weights, kind, kind_name, heads)
+        options = options_of(weights, kind, kind_name, heads)
         encoder = build_encoder(options)
         names = kind.names(encoder)
         _fill_counters(weights, names.published, kind, account)
@@ -111,7 +111,8 @@ def publish_encoder(folder: Path, kind_name: str, path: Path) -> int:
 def kind_of(name: str) -> Kind:
     """The kind called `name`; UserError for an unknown one."""
     if name not in KINDS:
-        raise UserError(f"Unknown kind {name!r}; choose {', '.join([*KINDS, *GENERATOR_KINDS])}.")
+        known = [*KINDS, *GENERATOR_KINDS, *PREFIX_KINDS, BANK_KIND]
+        raise UserError(f"Unknown kind {name!r}; choose {', '.join(known)}.")
     return KINDS[name]
 
 
@@ -223,7 +224,9 @@ def _reason(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
     return next((what for pattern, what in rules if re.match(pattern, name)), None)
 
 
-def _options(weights: Mapping[str, Tensor], kind: Kind, kind_name: str, heads: int | None) -> EncoderOptions:
+def options_of(
+    weights: Mapping[str, Tensor], kind: Kind, kind_name: str, heads: int | None = None
+) -> EncoderOptions:
     """The encoder's shape from the tensors' shapes; UserError for a file of another kind."""
     if not _looks_like(weights, kind):
         alike = [name for name, each in KINDS.items() if _looks_like(weights, each)]

@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from cxreport.checkpoints.name_map import NameMap
+from cxreport.checkpoints.published.ammrg import BANK, POSITION_IDS, STAGE_2, stage2_names
 from cxreport.checkpoints.published.mae import transformer_names
+from cxreport.checkpoints.published.r2gengpt import projection_names
 from cxreport.checkpoints.published.resnet import torchvision_names
 from cxreport.checkpoints.published.swin import microsoft_names, transformers_names
 from cxreport.checkpoints.published.vision_mamba import STAGE_1_DECODER, vision_mamba_names
@@ -261,3 +263,53 @@ GENERATOR_KINDS = {
     "r2gencmn": "R2GenCMN with torchvision's ResNet-101",
 }
 """Kinds that become model folders, see ``convert_r2gen.py``, and their titles."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixKind:
+    """A kind of delta file: what was trained of a generator that puts image tokens before a language model.
+
+    ``encoder`` is the kind in :data:`KINDS` of the encoder's tensors, which have one of ``prefixes``.
+    ``recipe`` is the one that comes with the package and tells what no tensor does. ``names`` gives the map
+    of the published names of all but the encoder, which begin with one of ``own``; ``dropped`` is as for
+    :class:`Kind`.
+    """
+
+    title: str
+    encoder: str
+    prefixes: tuple[str, ...]
+    recipe: str
+    names: Callable[[Any], NameMap]
+    own: tuple[str, ...] = ("llama_proj.", "layer_norm.")
+    dropped: tuple[tuple[str, str], ...] = ()
+
+
+PREFIX_KINDS: dict[str, PrefixKind] = {
+    "mambaxray": PrefixKind(
+        title="MambaXray-VL's report generation, stage 3, with its projection",
+        encoder="mambaxray-stage3",
+        prefixes=("visual_encoder.",),
+        recipe="mambaxray/stage3",
+        names=lambda _: projection_names(),
+    ),
+    "r2gengpt": PrefixKind(
+        title="R2GenGPT, shallow, delta or deep",
+        encoder="swin",
+        prefixes=("visual_encoder.base_model.model.", "visual_encoder."),
+        recipe="r2gengpt",
+        names=lambda _: projection_names(),
+    ),
+    "ammrg": PrefixKind(
+        title="AM-MRG, stage 2, beside banks of your own",
+        encoder="mambaxray-stage3",
+        prefixes=("visual_encoder.",),
+        recipe="ammrg",
+        names=lambda made: stage2_names(made.queries, made.visual_memory, made.report_memory),
+        own=STAGE_2,
+        dropped=((re.escape(POSITION_IDS), "a leftover table"), (rf".*\.{BANK}$", "the memories' vectors")),
+    ),
+}
+"""Kinds that become model folders beside a language model, see ``convert_prefix.py``."""
+
+BANK_KIND = "ammrg-bank"
+"""The kind of AM-MRG's banks of vectors, see ``convert_bank.py``."""

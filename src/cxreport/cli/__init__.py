@@ -5,6 +5,7 @@ sentence; 2 wrong arguments; 130 interrupted. A file here holds the commands of 
 """
 
 from cxreport.cli import (
+    banks,
     bench,
     classify,
     contours,
@@ -13,6 +14,7 @@ from cxreport.cli import (
     encoders,
     imports,
     labels,
+    language_models,
     models,
     phantom,
     pretrain,
@@ -23,6 +25,7 @@ from cxreport.cli.common import app
 
 __all__ = [
     "app",
+    "banks",
     "bench",
     "classify",
     "contours",
@@ -31,6 +34,7 @@ __all__ = [
     "encoders",
     "imports",
     "labels",
+    "language_models",
     "main",
     "models",
     "phantom",

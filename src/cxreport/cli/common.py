@@ -61,13 +61,24 @@ phantom_app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Prepared datasets.")
 import_app = typer.Typer(no_args_is_help=True, help="Prepare a dataset from real images and reports.")
+bank_app = typer.Typer(no_args_is_help=True, help="Memory banks of train studies.")
 contour_app = typer.Typer(no_args_is_help=True, help="Where the chest lies in an image.")
 bench_app = typer.Typer(no_args_is_help=True, help="Comparisons that make a table.")
-app.add_typer(bench_app, name="bench")
+lm_app = typer.Typer(no_args_is_help=True, help="Language models for generators.")
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(contour_app, name="contour")
+app.add_typer(bank_app, name="bank")
+app.add_typer(lm_app, name="lm")
+app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 data_app.add_typer(import_app, name="import")
+
+
+def model_inside(folder: Path) -> Path:
+    """The model of a run folder; any other folder is itself one of a model or of an encoder."""
+    inside = folder / "model"
+    return inside if inside.is_dir() else folder
+
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; absent or empty.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]

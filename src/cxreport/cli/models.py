@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxreport import DISCLAIMER
-from cxreport.cli.common import AsJson, app
+from cxreport.cli.common import AsJson, app, model_inside
 from cxreport.terminal import bars, drafts_tree, print_drafts, print_json, print_scores, tell_exclusions
+
+
+class EvidenceName(StrEnum):
+    """What :data:`cxreport.generators.evidence.EvidenceKind` names."""
+
+    scores = "scores"
+    attention = "attention"
+    gradient = "gradient"
 
 
 @app.command()
@@ -32,6 +41,12 @@ def train(
     ],
     data: Annotated[Path, typer.Option(help="Prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Run folder to write; absent or empty, unless with --resume.")],
+    init: Annotated[
+        Path | None, typer.Option(help="Start from the encoder of this pre-training run or encoder folder.")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="Folder of the language model, for recipes that have one.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: training.epochs=3 (again for more).")
     ] = None,
@@ -46,7 +61,9 @@ def train(
     """Train a recipe on a prepared dataset; Ctrl-C leaves a run that loads and resumes."""
     from cxreport.recipe import Recipe
 
-    chosen = Recipe.load(recipe, changes or [])
+    given = [f"model.encoder.init={model_inside(init)}"] if init else []
+    given += [f"model.language_model.path={language_model}"] if language_model else []
+    chosen = Recipe.load(recipe, given + (changes or []))
 
     from cxreport.data.store import PreparedDataset
     from cxreport.training import fit
@@ -68,6 +85,14 @@ def generate(
     fast: Annotated[
         bool, typer.Option("--fast", help="On a CPU: measure faster forms of the encoder and use the best.")
     ] = False,
+    evidence: Annotated[
+        EvidenceName | None,
+        typer.Option(help="What each sentence rests on: its probability alone, or with maps over the image."),
+    ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(help="Where the model's language model lies, if no longer where it was trained."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft reports for a split of a prepared dataset, or for image files."""
@@ -83,7 +108,7 @@ def generate(
     from cxreport.generators.drafting import draft_files, draft_split
     from cxreport.generators.prediction_file import write_predictions
 
-    generator, recipe = load_model(model / "model" if (model / "model").is_dir() else model)
+    generator, recipe = load_model(model_inside(model), language_model)
     if torch.cuda.is_available():
         generator.to("cuda")
     elif fast:
@@ -95,7 +120,13 @@ def generate(
 
         with bars() as bar:
             summary = draft_split(
-                generator, recipe, PreparedDataset.open(prepared[0]), split, out, progress=bar
+                generator,
+                recipe,
+                PreparedDataset.open(prepared[0]),
+                split,
+                out,
+                evidence=evidence.value if evidence else None,
+                progress=bar,
             )
         for note in summary.notes:
             typer.echo(note, err=True)
@@ -104,7 +135,9 @@ def generate(
         print_json(facts) if as_json else typer.echo(f"{out}: {summary.studies} drafts. {DISCLAIMER}")
         return
     with bars() as bar:
-        drafts = draft_files(generator, recipe, inputs, progress=bar)
+        drafts = draft_files(
+            generator, recipe, inputs, evidence=evidence.value if evidence else None, progress=bar
+        )
     if out is not None:
         write_predictions(drafts.records, out)
     tell_exclusions(drafts.exclusions)

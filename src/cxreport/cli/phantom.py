@@ -16,6 +16,7 @@ class Language(StrEnum):
     """Languages of phantom reports."""
 
     grammar = "grammar"
+    grammar_zh = "grammar-zh"
     openi = "openi"
 
 
@@ -24,11 +25,11 @@ def phantom_make(
     out: OutFolder,
     studies: Annotated[
         int | None,
-        typer.Option(help="Number of studies, at least 10. Needed for grammar; openi: all where left out."),
+        typer.Option(help="Number of studies, at least 10. Needed but for openi: all where left out."),
     ] = None,
     size: Annotated[int, typer.Option(help="Side of a view in pixels, 32 to 2048.")] = 224,
     language: Annotated[
-        Language, typer.Option(help="Our grammar, or real Open-i reports.")
+        Language, typer.Option(help="Our grammar in English or Chinese, or real Open-i reports.")
     ] = Language.grammar,
     seed: Annotated[
         int, typer.Option(help="Decides chests, findings and words; the same seed, the same data.", **SEEDS)

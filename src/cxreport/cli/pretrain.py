@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxreport.cli.common import app
+from cxreport.cli.common import app, model_inside
 
 
 @app.command()
@@ -41,7 +41,7 @@ def pretrain(
 
     given = [f"encoder.name={encoder}"] if encoder else []
     if init is not None:
-        given.append(f"encoder.init={init / 'model' if (init / 'model').is_dir() else init}")
+        given.append(f"encoder.init={model_inside(init)}")
     given += changes or []
     if objective in objective_names():
         tree: dict[str, Any] = {"name": objective, "objective": {"name": objective}}

@@ -232,6 +232,11 @@ class Studies(Sequence[Study]):
         return list(self._dataset.select_columns("study_id")["study_id"])
 
     @property
+    def patient_ids(self) -> list[str]:
+        """All patient ids, without reading an image."""
+        return list(self._dataset.select_columns("patient_id")["patient_id"])
+
+    @property
     def reports(self) -> list[Report]:
         """All reports, without reading an image."""
         return [Report(**report) for report in self._dataset.select_columns("report")["report"]]

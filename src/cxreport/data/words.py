@@ -6,6 +6,7 @@ Source: published R2Gen ``modules/tokenizers.py``. The vocabulary comes from the
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,11 @@ from cxreport.errors import UserError
 UNKNOWN = "<unk>"
 END = 0
 """The id that begins, ends and pads a report."""
+
+
+def word_ends(text: str) -> tuple[int, ...]:
+    """How many characters of `text` stand once each of its words, and then its end, is written."""
+    return (*(match.end() for match in re.finditer(r"\S+", text)), len(text))
 
 
 class WordTokenizer:

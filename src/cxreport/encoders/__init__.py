@@ -40,13 +40,14 @@ class Tokens:
 
     ``patches`` (B, N, D) lists the grid row by row, N = h * w; ``pooled`` (B, D) describes the whole image;
     ``grid`` is (h, w). ``sequence`` (B, M, D) is given where the published system reads other tokens than the
-    patches, such as a class token among them.
+    patches: a class token among them, at ``class_place``.
     """
 
     patches: Tensor
     pooled: Tensor
     grid: tuple[int, int]
     sequence: Tensor | None = None
+    class_place: int | None = None
 
 
 class Encoder(nn.Module, ABC):

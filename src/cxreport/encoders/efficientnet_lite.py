@@ -71,7 +71,7 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual block: expand, convolve every channel alone, project; added to its input if equal."""
+    """An inverted residual block: expand, convolve each channel alone, project; added to an equal input."""
 
     def __init__(self, width_in: int, width: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()

@@ -221,7 +221,7 @@ class VisionMamba(Encoder):
         order = four_orders(grid).to(images.device)
         tokens = self.norm(self._hidden(tokens, order, [len(self.blocks)])[0])
         patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
-        return Tokens(patches, tokens.mean(dim=1), grid, tokens)
+        return Tokens(patches, tokens.mean(dim=1), grid, tokens, middle)
 
     def taps(self, images: Tensor, layers: Sequence[int] = (), last_cluster: bool = False) -> list[Tensor]:
         """What the decoder of pre-training reads: a causal encoder's hidden states, before any norm.

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 GENERATORS = {
     "r2gen": "cxreport.generators.r2gen:R2Gen",
     "r2gencmn": "cxreport.generators.r2gencmn:R2GenCMN",
+    "r2gengpt": "cxreport.generators.r2gengpt:R2GenGPT",
+    "r2gencsr": "cxreport.generators.r2gencsr:R2GenCSR",
+    "mambaxray": "cxreport.generators.mambaxray:MambaXray",
+    "ammrg": "cxreport.generators.ammrg:AMMRG",
+    "most_frequent": "cxreport.generators.memorised:MostFrequent",
+    "all_normal": "cxreport.generators.memorised:AllNormal",
+    "random": "cxreport.generators.memorised:RandomReport",
+    "nearest_neighbour": "cxreport.generators.neighbour:NearestNeighbour",
+    "classifier_template": "cxreport.generators.classifier_template:ClassifierTemplate",
 }
 """Name (the recipe's ``model.generator``) to ``module:Class``."""
 

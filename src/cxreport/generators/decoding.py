@@ -6,6 +6,7 @@ study, V ids; the id :data:`END` begins and ends a text.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,12 +14,20 @@ import torch
 from torch import Tensor
 
 from cxreport.data.words import END
+from cxreport.errors import UserError
 from cxreport.generators.transformer import take_beams
+from cxreport.options import DecodingOptions
 
 FINISHED = 1000.0
 """Taken from the score of a beam that has ended and runs on."""
 TRIGRAM_PENALTY = 0.693 * 2.0
 """Taken from a word's log-probability for every time that it has completed the same trigram before."""
+
+
+def refuse_unheeded(decoding: DecodingOptions, known: Collection[str]) -> None:
+    """UserError where an option is set that a generator which heeds the `known` ones would ignore."""
+    if unheeded := decoding.unheeded(known):
+        raise UserError(f"This generator does not know decoding.{', decoding.'.join(unheeded)}.")
 
 
 class Stepper(Protocol):

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from cxreport.data.text import target_text
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator
 from cxreport.generators.baselines import most_frequent, nearest_neighbour, other_studies, random_train
+from cxreport.generators.evidence import EvidenceKind, evidence_tree
 from cxreport.generators.prediction_file import Record, UnfinishedFile, write_predictions
+from cxreport.memories.leaks import refuse_leaks
 from cxreport.options import DataOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Draft, Study, sided_kinds
@@ -80,24 +83,27 @@ def draft_split(
     out: Path,
     *,
     controls: bool = True,
+    evidence: EvidenceKind | None = None,
     progress: Progress | None = None,
 ) -> DraftingSummary:
     """Write a draft for every study of `split` into the predictions file `out`.
 
     With `controls` every line also has the image-blind and retrieval baselines made from the train split,
-    and what the model wrote for another study of the split. The file appears when it is complete; until
+    and what the model wrote for another study of the split; with `evidence` what each sentence of a draft
+    rests on, which takes time and room. The file appears when it is complete; until
     then finished drafts stand in ``<out>.part``, and the same call goes on from there after an
-    interruption. Raises UserError for an absent split, an unwritable `out`, or a model whose
-    probabilities are not numbers.
+    interruption. Raises UserError for an absent split, an unwritable `out`, a memory bank that holds val or
+    test studies of `dataset`, or a model whose probabilities are not numbers.
     """
     dataset.need_images()
     studies = dataset.split(split)
     progress = progress or _no_progress
-    unfinished = UnfinishedFile(out, _fingerprint(generator, recipe, dataset, split))
+    refuse_leaks(generator.banks(), dataset, progress)
+    unfinished = UnfinishedFile(out, _fingerprint(generator, recipe, dataset, split, evidence))
     records = unfinished.resume(studies.study_ids)
     resumed = len(records)
     progress("drafts", resumed, len(studies))
-    for drafts in _drafts(generator, recipe, studies[resumed:]):
+    for drafts in _drafts(generator, recipe, studies[resumed:], evidence):
         new = [
             _record(study, draft, recipe.data) | _facts(study, dataset)
             for study, draft in ((studies[len(records) + place], draft) for place, draft in enumerate(drafts))
@@ -106,6 +112,10 @@ def draft_split(
         records += new
         progress("drafts", len(records), len(studies))
     notes = list(unfinished.notes)
+    if cut := sum(not record.get("finished", True) for record in records):
+        notes.append(
+            f"{cut} of {len(records)} drafts were cut at decoding.max_length ({recipe.decoding.max_length})."
+        )
     texts: dict[str, list[str]] = {}
     if controls:
         texts, control_notes = _controls(generator, recipe, dataset, split, records, progress)
@@ -119,7 +129,12 @@ def draft_split(
 
 
 def draft_files(
-    generator: Generator, recipe: Recipe, paths: Sequence[Path], *, progress: Progress | None = None
+    generator: Generator,
+    recipe: Recipe,
+    paths: Sequence[Path],
+    *,
+    evidence: EvidenceKind | None = None,
+    progress: Progress | None = None,
 ) -> FileDrafts:
     """Draft for PNG, JPEG or DICOM files, and for all files in the folders among `paths`.
 
@@ -136,7 +151,7 @@ def draft_files(
     with IsolatedReader() as reader:
         for start in range(0, len(files), size):
             batch = list(_readable(reader, files[start : start + size], start, result))
-            for drafts in _drafts(generator, recipe, batch):
+            for drafts in _drafts(generator, recipe, batch, evidence):
                 result.records.extend(
                     _record(study, draft, recipe.data) for study, draft in zip(batch, drafts, strict=True)
                 )
@@ -147,8 +162,13 @@ def draft_files(
     return result
 
 
-def _drafts(generator: Generator, recipe: Recipe, studies: Sequence[Study]) -> Iterator[list[Draft]]:
-    """Drafts of `studies` in order, batch by batch; the seconds are an equal share of the batch's."""
+def _drafts(
+    generator: Generator, recipe: Recipe, studies: Sequence[Study], evidence: EvidenceKind | None
+) -> Iterator[list[Draft]]:
+    """Drafts of `studies` in order, batch by batch; the seconds are an equal share of the batch's.
+
+    What evidence takes is not in them.
+    """
     if not len(studies):
         return
     device = _device(generator)
@@ -157,14 +177,19 @@ def _drafts(generator: Generator, recipe: Recipe, studies: Sequence[Study]) -> I
     )
     for batch in batches:
         start = time.perf_counter()
-        drafts = generator.generate(batch.to(device), recipe.decoding)
+        batch = batch.to(device)
+        drafts = generator.generate(batch, recipe.decoding)
         seconds = (time.perf_counter() - start) / len(drafts)
         if not all(math.isfinite(draft.mean_logprob) for draft in drafts):
             raise UserError(
                 "The model writes with probabilities that are not numbers, so its training diverged;"
                 " train it again with a lower training.learning_rate."
             )
-        yield [replace(draft, seconds=seconds) for draft in drafts]
+        drafts = [replace(draft, seconds=seconds) for draft in drafts]
+        if evidence is not None:
+            found = generator.evidence(batch, drafts, evidence)
+            drafts = [replace(draft, sentences=each) for draft, each in zip(drafts, found, strict=True)]
+        yield drafts
 
 
 def _record(study: Study, draft: Draft, options: DataOptions) -> Record:
@@ -176,7 +201,8 @@ def _record(study: Study, draft: Draft, options: DataOptions) -> Record:
         "protocol": protocol_id(options),
         "seconds": round(draft.seconds, 6),
         "mean_logprob": draft.mean_logprob,
-        "evidence": [],
+        "finished": draft.finished,
+        "evidence": evidence_tree(draft, study, options),
         "truth": _known_findings(study),
         "language": study.metadata.get("language"),
         "disclaimer": DISCLAIMER,
@@ -224,11 +250,14 @@ def _controls(
         reports = [text for text in reports if text]
         texts["most_frequent"] = [most_frequent(reports)] * len(records)
         texts["random_train"] = random_train(reports, len(records), recipe.seed)
-        texts["nearest_neighbour"] = nearest_neighbour(
-            _features(generator, recipe, train, "features of train", progress),
-            reports,
-            _features(generator, recipe, dataset.split(split), f"features of {split}", progress),
-        )
+        if generator.sees_images:
+            texts["nearest_neighbour"] = nearest_neighbour(
+                _features(generator, recipe, train, "features of train", progress),
+                reports,
+                _features(generator, recipe, dataset.split(split), f"features of {split}", progress),
+            )
+        else:
+            notes.append("No nearest neighbour: this generator looks at no image.")
     if len(records) < 2:
         notes.append("No shuffled images: a single study has no other study.")
     else:
@@ -289,9 +318,12 @@ def _readable(
         yield Study(study_id, study_id, (view,))
 
 
-def _fingerprint(generator: Generator, recipe: Recipe, dataset: PreparedDataset, split: str) -> str:
-    """SHA-256 over everything that decides what the drafts are: weights, recipe, dataset and split."""
-    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split]).encode())
+def _fingerprint(
+    generator: Generator, recipe: Recipe, dataset: PreparedDataset, split: str, evidence: EvidenceKind | None
+) -> str:
+    """SHA-256 over all that decides what the lines are: weights, banks, recipe, dataset, split, evidence."""
+    banks = [bank.sha256 for bank in generator.banks()]
+    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split, evidence, banks]).encode())
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -299,7 +331,7 @@ def _fingerprint(generator: Generator, recipe: Recipe, dataset: PreparedDataset,
 
 
 def _device(generator: Generator) -> torch.device:
-    return next(generator.parameters()).device
+    return next(chain(generator.parameters(), generator.buffers())).device
 
 
 def _no_progress(step: str, done: int, total: int) -> None:

@@ -123,6 +123,29 @@ class EncoderDecoder(nn.Module, ABC):
         decoded: Tensor = self.decoder_norm(x)
         return decoded
 
+    def cross_attention(self, context: Tensor, context_mask: Tensor | None, ids: Tensor) -> Tensor:
+        """How much each of the ids (B, T), teacher forced, attends to each patch, (B, T, N).
+
+        The mean over the layers and their heads, so every row sums to 1.
+        """
+        queries: list[Tensor] = []
+        handles = [
+            layer.cross_attention_norm.register_forward_hook(
+                lambda norm, inputs, normal: queries.append(normal)
+            )
+            for layer in self.decoder
+        ]
+        try:
+            self.decode(context, context_mask, ids)
+        finally:
+            for handle in handles:
+                handle.remove()
+        weights = [
+            layer.cross_attention.weights(x, context, context_mask)
+            for layer, x in zip(self.decoder, queries, strict=True)
+        ]
+        return torch.stack(weights).mean(dim=0)
+
     def log_probabilities(self, decoded: Tensor) -> Tensor:
         """Decoder output (..., D) to log-probabilities (..., V + 1)."""
         return functional.log_softmax(self.head(decoded), dim=-1)

@@ -80,6 +80,14 @@ class Attention(nn.Module):
         found: Tensor = self.output(joined if places is None else places.rows(joined))
         return found
 
+    def weights(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """How much each query of x (B, Q, D) looks at each of context (B, K, D), mean of heads: (B, Q, K)."""
+        keys = self._split(self.key(context), None)
+        scores = self._split(self.query(x), None) @ keys.transpose(2, 3) / keys.shape[-1] ** 0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(dim=-1).mean(dim=1)
+
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Queries from x (B, Q, D), keys and values from context (B, K, D)."""
         return self.attend(x, *self.keys_values(context), mask)

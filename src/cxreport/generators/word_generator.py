@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxreport.data.words import END, WordTokenizer
+from cxreport.data.words import END, WordTokenizer, word_ends
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
-from cxreport.generators.base import Generator
-from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search
+from cxreport.generators.base import Generator, TrainStudies
+from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search, refuse_unheeded
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
+from cxreport.generators.evidence import ScoredText, TokenMaps
+from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.transformer import Places
+from cxreport.generators.views import mean_of_views, spread
 from cxreport.model_options import EncoderDecoderOptions
 from cxreport.options import DecodingOptions
-from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.study import Draft
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class WordGenerator(Generator):
         self.options = options
         self.network = self.build_network(len(tokenizer), encoder.width)
         if options.finding_loss:
-            self.finding_head = nn.Linear(2 * encoder.width, len(SIDED_KINDS))
+            self.finding_head = FindingHead(encoder.width)
 
     @abstractmethod
     def build_network(self, words: int, feature_width: int) -> EncoderDecoder:
@@ -54,9 +56,9 @@ class WordGenerator(Generator):
         return None
 
     @classmethod
-    def build(cls, options: EncoderDecoderOptions, train_reports: Sequence[str]) -> Self:
+    def build(cls, options: EncoderDecoderOptions, train: TrainStudies) -> Self:
         """Make the vocabulary from the train split's cleaned reports, then the weights."""
-        tokenizer = WordTokenizer.train(train_reports, options.vocabulary_threshold)
+        tokenizer = WordTokenizer.train(train.reports, options.vocabulary_threshold)
         return cls(options, build_encoder(options.encoder), tokenizer)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -64,25 +66,44 @@ class WordGenerator(Generator):
 
         With ``finding_loss`` its weighted part is added and also given as ``finding_loss``.
         """
-        ids = [self.tokenizer.encode(report, self.options.max_length) for report in batch.reports]
-        lengths = torch.tensor([len(row) for row in ids])
-        padded = torch.full((len(ids), int(lengths.max())), END)
-        for row, values in zip(padded, ids, strict=True):
-            row[: len(values)] = torch.tensor(values)
-        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
-        padded, target = padded.to(batch.images.device), target.to(batch.images.device)
+        ids, target = self._padded(batch, batch.reports, self.options.max_length)
         features, grid = self._features(batch)
         context, mask = self._context(features, grid, batch.view_mask)
-        decoded = self.network.decode(context, mask, padded[:, :-1], Places(target))
-        loss = functional.cross_entropy(self.network.head(decoded), padded[:, 1:][target])
+        decoded = self.network.decode(context, mask, ids[:, :-1], Places(target))
+        loss = functional.cross_entropy(self.network.head(decoded), ids[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
         if self.options.finding_loss:
-            parts["finding_loss"] = self.options.finding_loss * self._finding_loss(features, batch)
+            found = self.finding_head.loss(features, batch.view_mask, batch.findings)
+            parts["finding_loss"] = self.options.finding_loss * found
             parts["loss"] = loss + parts["finding_loss"]
         return parts
 
+    def score(self, batch: Batch, texts: Sequence[str]) -> list[ScoredText]:
+        """The log-probability of every word of `texts` and of their ends, teacher forced, differentiable."""
+        ids, target = self._padded(batch, texts)
+        context, mask = self._context(*self._features(batch), batch.view_mask)
+        logprobs = self.network.log_probabilities(self.network.decode(context, mask, ids[:, :-1]))
+        taken = logprobs.gather(2, ids[:, 1:, None]).squeeze(2)
+        return [
+            ScoredText(row[real], word_ends(text))
+            for row, real, text in zip(taken, target, texts, strict=True)
+        ]
+
+    def attention(self, batch: Batch, texts: Sequence[str]) -> list[TokenMaps]:
+        """What the decoder's cross-attention gives every patch, averaged over heads and layers."""
+        ids, target = self._padded(batch, texts)
+        features, grid = self._features(batch)
+        context, mask = self._context(features, grid, batch.view_mask)
+        weights = self.network.cross_attention(context, mask, ids[:, :-1])
+        weights = weights.unflatten(2, (batch.view_mask.shape[1], *grid))
+        return [
+            TokenMaps(row[real], word_ends(text))
+            for row, real, text in zip(weights, target, texts, strict=True)
+        ]
+
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
+        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
         if decoding.max_length > POSITIONS:
             raise UserError(f"decoding.max_length must be at most {POSITIONS} (got {decoding.max_length}).")
         start = time.perf_counter()
@@ -92,12 +113,12 @@ class WordGenerator(Generator):
             texts = self._search(batch, decoding)
         self.train(training)
         seconds = (time.perf_counter() - start) / len(texts)
-        return [Draft(self.tokenizer.decode(text.ids), text.logprobs, seconds) for text in texts]
+        return [self._draft(text, seconds) for text in texts]
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled encoder features (B, D), averaged over the views that are present."""
         pooled = self.encoder(batch.images[batch.view_mask]).pooled
-        return _spread(pooled, batch.view_mask).sum(dim=1) / batch.view_mask.sum(dim=1, keepdim=True)
+        return mean_of_views(spread(pooled, batch.view_mask), batch.view_mask)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the image encoder."""
@@ -117,18 +138,22 @@ class WordGenerator(Generator):
         encoder = build_encoder(options.encoder.untrained())
         return cls(options, encoder, WordTokenizer.load(folder / TOKENIZER))
 
-    def _finding_loss(self, features: Tensor, batch: Batch) -> Tensor:
-        """Binary cross-entropy of every kind and side, from the mean and maximum of a study's patches."""
-        known = [row for row, findings in enumerate(batch.findings) if findings is not None]
-        absent = ~batch.view_mask.repeat_interleave(features.shape[1] // batch.view_mask.shape[1], dim=1)
-        absent = absent.unsqueeze(2)
-        mean = features.masked_fill(absent, 0).sum(dim=1) / (~absent).sum(dim=1)
-        highest = features.masked_fill(absent, float("-inf")).amax(dim=1)
-        logits = self.finding_head(torch.cat([mean, highest], dim=1))[known]
-        truth = [[pair in (batch.findings[row] or ()) for pair in SIDED_KINDS] for row in known]
-        present = torch.tensor(truth, device=logits.device).to(logits)
-        summed = functional.binary_cross_entropy_with_logits(logits, present.view_as(logits), reduction="sum")
-        return summed / max(logits.numel(), 1)
+    def _padded(
+        self, batch: Batch, texts: Sequence[str], max_length: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ids (B, 1 + T), at most `max_length` of each text, and which (B, T) of the later are the texts'."""
+        ids = [self.tokenizer.encode(text, max_length) for text in texts]
+        lengths = torch.tensor([len(row) for row in ids])
+        padded = torch.full((len(ids), int(lengths.max())), END)
+        for row, values in zip(padded, ids, strict=True):
+            row[: len(values)] = torch.tensor(values)
+        target = torch.arange(1, padded.shape[1]) < lengths.unsqueeze(1)
+        return padded.to(batch.images.device), target.to(batch.images.device)
+
+    def _draft(self, written: Hypothesis, seconds: float) -> Draft:
+        text = self.tokenizer.decode(written.ids)
+        ends = word_ends(text)[: len(written.logprobs)]
+        return Draft(text, written.logprobs, seconds, ends, finished=written.ids[-1:] == (END,))
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         context, mask = self._context(*self._features(batch), batch.view_mask)
@@ -142,7 +167,7 @@ class WordGenerator(Generator):
     def _features(self, batch: Batch) -> tuple[Tensor, tuple[int, int]]:
         """Patch features of all views (B, V*N, F), zero where a view is absent, and the grid of one view."""
         tokens = self.encoder(batch.images[batch.view_mask])
-        return _spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
+        return spread(tokens.patches, batch.view_mask).flatten(1, 2), tokens.grid
 
     def _context(
         self, features: Tensor, grid: tuple[int, int], view_mask: Tensor
@@ -155,10 +180,3 @@ class WordGenerator(Generator):
         if not view_mask.all():
             mask = view_mask.repeat_interleave(grid[0] * grid[1], dim=1)[:, None, None, :]
         return self.network.encode(features, mask, positions), mask
-
-
-def _spread(present: Tensor, view_mask: Tensor) -> Tensor:
-    """Rows of the present views (P, ...) at their places in (B, V, ...); zero where a view is absent."""
-    places = present.new_zeros(*view_mask.shape, *present.shape[1:])
-    places[view_mask] = present
-    return places

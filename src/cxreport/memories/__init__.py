@@ -1,1 +1,1 @@
-"""Memories that generators carry: relational memory."""
+"""Memories that generators carry, and banks of train studies."""

@@ -45,7 +45,7 @@ class Lookup(NamedTuple):
 
 
 class HopfieldMemory(nn.Module):
-    """Patterns, stored or learnt, and the spaces in which states find them.
+    """Patterns, stored, learnt or given, and the spaces in which states find them.
 
     Per head q = LN(x) W_q, K = LN(Y) W_k, V = LN(Y) W_v, each norm its own. An update takes q to
     softmax(beta q K^T) K; the output is softmax(beta q K^T) V, heads side by side, through W_o.
@@ -53,15 +53,18 @@ class HopfieldMemory(nn.Module):
 
     patterns: Tensor
 
-    def __init__(self, patterns: int | Tensor, options: HopfieldOptions) -> None:
-        """`patterns` (Q, W) are stored and not trained; a number makes as many that are learnt."""
+    def __init__(self, patterns: int | Tensor | None, options: HopfieldOptions) -> None:
+        """`patterns` (Q, W) are stored and not trained; a number makes as many that are learnt.
+
+        Without any, :meth:`project` is given them.
+        """
         super().__init__()
         self.options = options
         width, heads = options.width, options.heads
         if isinstance(patterns, int):
             self.patterns = nn.Parameter(torch.empty(1, patterns, width))
             nn.init.normal_(self.patterns, std=0.02)
-        else:
+        elif patterns is not None:
             self.register_buffer("patterns", patterns.unsqueeze(0))
         self.state_norm = nn.LayerNorm(width)
         self.pattern_norm = nn.LayerNorm(width)
@@ -72,48 +75,55 @@ class HopfieldMemory(nn.Module):
         self.output = nn.Linear(heads * options.value_width, options.output_width)
         self.dropout = nn.Dropout(options.dropout)
 
-    def project(self) -> tuple[Tensor, Tensor]:
-        """Keys (H, Q, d) and values (H, Q, P) of the patterns; no state changes them.
+    def project(self, patterns: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys (H, Q, d) and values (H, Q, P) of the patterns or of given ones (Q, W); no state changes them.
 
         Where weights stay as they are, keep the result and give it to :meth:`forward`.
         """
-        patterns = self.patterns[0]
+        patterns = self.patterns[0] if patterns is None else patterns
         keys = self._heads(self.key(self.pattern_norm(patterns)))
         return keys, self._heads(self.value(self.value_norm(patterns)))
 
-    def forward(self, states: Tensor, projected: tuple[Tensor, Tensor] | None = None) -> Lookup:
+    def forward(
+        self, states: Tensor, projected: tuple[Tensor, Tensor] | None = None, hidden: Tensor | None = None
+    ) -> Lookup:
         """Look up states (B, L, W); `projected` is what :meth:`project` returned.
+
+        A sample does not see the patterns where `hidden` (B, Q) is True; it must see at least one.
 
         After the first update the samples of a batch may influence each other: the published rule stops a
         head for the whole batch, when no sample of it changes any more.
         """
         keys, values = projected or self.project()
         queries = self._heads(self.query(self.state_norm(states)))
-        association = self.settle(queries, keys)
+        association = self.settle(queries, keys, hidden)
         read = self.dropout(association) @ values
         return Lookup(self.output(read.transpose(1, 2).flatten(2)), association)
 
-    def settle(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def settle(self, queries: Tensor, keys: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Update queries (B, H, L, d) among keys (H, Q, d); the association (B, H, L, Q) of the last ones.
 
         A head stops when its association's change (Frobenius norm over L and Q, the largest of the batch) is
         not above :data:`STOP`, and all stop after ``steps`` updates.
         """
         limit = self.options.steps
-        association = self._associate(queries, keys)
+        association = self._associate(queries, keys, hidden)
         done = 0
         active = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
         while active.any() and (limit is None or done < limit):
             queries = torch.where(active[:, None, None], association @ keys, queries)
-            renewed = self._associate(queries, keys)
+            renewed = self._associate(queries, keys, hidden)
             change = torch.linalg.matrix_norm((renewed - association).detach()).amax(dim=0)
             active = active & (change > STOP)
             association = renewed
             done += 1
         return association
 
-    def _associate(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return torch.softmax(self.options.scaling * queries @ keys.transpose(1, 2), dim=-1)
+    def _associate(self, queries: Tensor, keys: Tensor, hidden: Tensor | None = None) -> Tensor:
+        scores = self.options.scaling * queries @ keys.transpose(1, 2)
+        if hidden is not None:
+            scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
+        return torch.softmax(scores, dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:
         """x (..., M, H*d) to (..., H, M, d)."""

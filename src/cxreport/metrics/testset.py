@@ -13,6 +13,7 @@ from cxreport.metrics.findings import Item
 from cxreport.metrics.predictions import Prediction, Predictions
 from cxreport.metrics.protocols import RAW, Protocol, ReferenceCutter, protocol_of
 from cxreport.metrics.statistics import group_numbers
+from cxreport.phantom.parser import LANGUAGES
 
 EMPTY_REFERENCE = "empty reference"
 
@@ -162,7 +163,7 @@ def _on(one: TestSet, rows: dict[str, tuple[TestSet, int]]) -> TestSet:
 
 def _truths(studies: Sequence[Prediction]) -> tuple[frozenset[Item], ...] | None:
     """The known findings of every study, or None unless all are known and written in the grammar."""
-    known = tuple(s.truth for s in studies if s.truth is not None and s.language == "grammar")
+    known = tuple(s.truth for s in studies if s.truth is not None and s.language in LANGUAGES)
     return known if len(known) == len(studies) else None
 
 

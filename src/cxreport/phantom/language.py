@@ -1,38 +1,18 @@
-"""The grammar that writes the report of a phantom: every sentence says one true thing.
-
-A report starts with what is wrong, in the order of the kinds, one sentence a finding, and ends with a
-few normal statements of which none contradicts a finding. :mod:`cxreport.phantom.parser` reads it back.
-"""
+"""The English grammar of phantoms. :mod:`cxreport.phantom.parser` reads it back."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from cxreport.phantom.kinds import KINDS, zones_of
-from cxreport.study import SEVERITIES, Finding, Report
+from cxreport.phantom.grammar import BONE_KINDS, CENTRAL_KINDS, LUNG_KINDS, Grammar, Wording
+from cxreport.study import Finding, Report
 
 _MILD = ("mild", "moderate", "severe")
 _SMALL = ("small", "moderate", "large")
 _ADVERBS = ("mildly", "moderately", "severely")
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """How one kind of finding is said; the first form of each tuple is the terse one of the impression.
-
-    Forms name ``{severity}``, ``{adverb}``, ``{side}``, ``{zonal}`` (adjective), ``{zone}`` (noun) and
-    ``{zones}`` (plural). ``zones`` maps a zone to those three words.
-    """
-
-    forms: tuple[str, ...]
-    bilateral: tuple[str, ...] = ()
-    severities: tuple[str, str, str] = _MILD
-    zones: dict[str, tuple[str, str, str]] = field(default_factory=dict)
-
 
 _THIRDS = {
     "upper": ("upper", "upper", "upper"),
@@ -258,27 +238,19 @@ WORDINGS: dict[str, Wording] = {
 }
 """By kind, or by ``kind/zone`` where the zone changes the whole sentence."""
 
-_LUNG_KINDS = (
-    frozenset(("consolidation", "atelectasis", "edema", "emphysema", "scarring"))
-    | frozenset(("nodule", "calcified_granuloma", "mass"))
-    | frozenset(("pleural_effusion", "pneumothorax"))
-)
-_CENTRAL_KINDS = frozenset(("tortuous_aorta", "aortic_calcification", "hiatal_hernia"))
-_BONE_KINDS = frozenset(("rib_fracture", "scoliosis"))
-
 NORMAL_STATEMENTS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (
         frozenset(("cardiomegaly",)),
         ("Heart size is normal.", "The heart is normal in size.", "The heart is not enlarged."),
     ),
-    (_CENTRAL_KINDS, ("The mediastinum is normal.", "Mediastinal contours are normal.")),
-    (_LUNG_KINDS, ("The lungs are clear.", "Lungs are clear bilaterally.", "Both lungs are clear.")),
+    (CENTRAL_KINDS, ("The mediastinum is normal.", "Mediastinal contours are normal.")),
+    (LUNG_KINDS, ("The lungs are clear.", "Lungs are clear bilaterally.", "Both lungs are clear.")),
     (
         frozenset(("pleural_effusion",)),
         ("The costophrenic angles are sharp.", "Both costophrenic angles are sharp."),
     ),
     (frozenset(("edema",)), ("Pulmonary vascularity is normal.", "Normal pulmonary vascularity.")),
-    (_BONE_KINDS, ("The bones are unremarkable.", "No acute bony abnormality.", "The bones are intact.")),
+    (BONE_KINDS, ("The bones are unremarkable.", "No acute bony abnormality.", "The bones are intact.")),
 )
 """What a statement denies, and its forms."""
 
@@ -288,86 +260,32 @@ _DENIALS = {
     "pneumothorax": "pneumothorax",
 }
 _DENIAL_FORMS = ("No {}.", "There is no {}.", "No {} is seen.", "No evidence of {}.")
-_NORMAL_COUNTS = {0: (5, 6), 1: (4, 5), 2: (4, 4), 3: (3, 4), 4: (2, 3)}
-_FEWEST_NORMAL_COUNTS = (2, 2)
 _NORMAL_IMPRESSIONS = ("No acute cardiopulmonary abnormality.", "No acute disease.", "No acute findings.")
-_IMPRESSION_LENGTH = 3
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _capitalised(sentence: str) -> str:
+    return re.sub(r"^\w", lambda letter: letter.group().upper(), sentence)
+
+
+ENGLISH = Grammar(
+    wordings=WORDINGS,
+    severities=_MILD,
+    adverbs=_ADVERBS,
+    sides={"left": "left", "right": "right", "bilateral": "bilateral"},
+    normal_statements=NORMAL_STATEMENTS,
+    denials=_DENIALS,
+    denial_forms=_DENIAL_FORMS,
+    listed=_listed,
+    normal_impressions=_NORMAL_IMPRESSIONS,
+    between=" ",
+    finished=_capitalised,
+)
 
 
 def write(findings: Sequence[Finding], rng: np.random.Generator) -> Report:
-    """Dictate the findings and impression of a phantom that has `findings`; `rng` chooses the words.
-
-    Every finding must be complete: it has a side, a zone and a severity wherever its kind has them.
-    Raises ValueError for an unknown kind and for a side, zone or severity that its kind cannot have.
-    """
-    order = list(KINDS)
-    for finding in findings:
-        _check(finding)
-    ordered = sorted(findings, key=lambda finding: (order.index(finding.kind), finding.side or ""))
-    abnormal = [_say(finding, _pick(_forms(finding), rng)) for finding in ordered]
-    normal = _normal_statements({finding.kind for finding in ordered}, len(ordered), rng)
-    notable = [finding for finding in ordered if not KINDS[finding.kind].device]
-    impression = [_say(finding, _forms(finding)[0]) for finding in notable[:_IMPRESSION_LENGTH]]
-    return Report(
-        findings=" ".join(abnormal + normal),
-        impression=" ".join(impression or [_pick(_NORMAL_IMPRESSIONS, rng)]),
-    )
-
-
-def _check(finding: Finding) -> None:
-    kind = KINDS.get(finding.kind)
-    if kind is None:
-        raise ValueError(f"a phantom has no finding of kind {finding.kind!r}")
-    allowed = (
-        ("side", finding.side, kind.sides),
-        ("zone", finding.zone, zones_of(finding.kind, finding.side)),
-        ("severity", finding.severity, kind.severities),
-    )
-    for name, value, values in allowed:
-        if value not in (values or (None,)):
-            raise ValueError(f"the {name} of {finding.kind} is {value!r}, not one of {values or (None,)}")
-
-
-def _wording(finding: Finding) -> Wording:
-    return WORDINGS.get(f"{finding.kind}/{finding.zone}") or WORDINGS[finding.kind]
-
-
-def _forms(finding: Finding) -> tuple[str, ...]:
-    wording = _wording(finding)
-    return wording.bilateral if finding.side == "bilateral" else wording.forms
-
-
-def _say(finding: Finding, form: str) -> str:
-    wording = _wording(finding)
-    grade = SEVERITIES.index(finding.severity) if finding.severity else 0
-    zonal, zone, zones = wording.zones.get(finding.zone or "", ("", "", ""))
-    sentence = form.format(
-        severity=wording.severities[grade],
-        adverb=_ADVERBS[grade],
-        side=finding.side,
-        zonal=zonal,
-        zone=zone,
-        zones=zones,
-    )
-    return _capitalise(sentence)
-
-
-def _normal_statements(present: set[str], n_findings: int, rng: np.random.Generator) -> list[str]:
-    """A few true normal statements; the fewer, the more there is to say about findings."""
-    statements = [_pick(forms, rng) for denied, forms in NORMAL_STATEMENTS if not denied & present]
-    absent = [words for kind, words in _DENIALS.items() if kind not in present]
-    if absent:
-        absent = [absent[i] for i in rng.permutation(len(absent))[: rng.integers(1, len(absent) + 1)]]
-        listed = " or ".join(filter(None, (", ".join(absent[:-1]), absent[-1])))
-        statements.append(_pick(_DENIAL_FORMS, rng).format(listed))
-    fewest, most = _NORMAL_COUNTS.get(n_findings, _FEWEST_NORMAL_COUNTS)
-    count = min(int(rng.integers(fewest, most + 1)), len(statements))
-    return [statements[i] for i in rng.permutation(len(statements))[:count]]
-
-
-def _pick(forms: Sequence[str], rng: np.random.Generator) -> str:
-    return forms[int(rng.integers(len(forms)))]
-
-
-def _capitalise(sentence: str) -> str:
-    return re.sub(r"^\w", lambda letter: letter.group().upper(), sentence)
+    """Dictate in English, see :meth:`cxreport.phantom.grammar.Grammar.write`."""
+    return ENGLISH.write(findings, rng)

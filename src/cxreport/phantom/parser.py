@@ -1,8 +1,8 @@
 """Reads the findings out of a text in the language of the phantoms: a report or what a model made of it.
 
 Works sentence by sentence on words alone (case, commas and hyphens do not count), so that a raw and a
-cleaned text read the same. It is made for the grammar of :mod:`cxreport.phantom.language` and near
-relatives of it, not for reports from hospitals.
+cleaned text read the same; Chinese sentences are read by :mod:`cxreport.phantom.parser_zh`. It is made for
+the grammars of phantoms and near relatives of them, not for reports from hospitals.
 """
 
 from __future__ import annotations
@@ -11,18 +11,13 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
 from cxreport.phantom.kinds import KINDS
+from cxreport.phantom.parser_zh import Reading, read_chinese_sentence
 from cxreport.study import Finding, Side
 
-
-class _Reading(NamedTuple):
-    kind: str
-    side: Side | None
-    zone: str | None
-    severity: str | None
-
+LANGUAGES = ("grammar", "grammar-zh")
+"""Languages of phantoms, as studies' metadata name them, whose texts are read exactly."""
 
 _MENTIONS: dict[str, re.Pattern[str]] = {
     kind: re.compile(rf"\b(?:{pattern})\b")
@@ -56,6 +51,7 @@ _MENTIONS: dict[str, re.Pattern[str]] = {
     }.items()
 }
 
+_HAN = re.compile("[\u4e00-\u9fff]")
 _REWRITES = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
@@ -127,14 +123,17 @@ def parse_findings(text: str) -> list[Finding]:
     return [Finding(*reading) for reading in dict.fromkeys(_read(text))]
 
 
-def _read(text: str) -> Iterator[_Reading]:
+def _read(text: str) -> Iterator[Reading]:
     text = re.sub(r"(?<=\d)\.(?=\d)", " ", text.lower())
-    for sentence in re.split(r"[.;!?]|\n\s*\n", text):
-        yield from _read_sentence(" ".join(re.findall(r"[a-z0-9]+", sentence)))
+    for sentence in re.split(r"[.;!?。；！？]|\n\s*\n", text):
+        if _HAN.search(sentence):
+            yield from read_chinese_sentence(sentence)
+        else:
+            yield from _read_sentence(" ".join(re.findall(r"[a-z0-9]+", sentence)))
 
 
 @lru_cache(maxsize=65536)
-def _read_sentence(sentence: str) -> tuple[_Reading, ...]:
+def _read_sentence(sentence: str) -> tuple[Reading, ...]:
     for pattern, words in _REWRITES:
         sentence = pattern.sub(words, sentence)
     mentions = sorted(
@@ -149,7 +148,7 @@ def _read_sentence(sentence: str) -> tuple[_Reading, ...]:
         if not any(first < end <= last for first, last in denied)
     ]
     shared = {side for _, own_words in asserted for side in _sides(own_words)}
-    readings: list[_Reading] = []
+    readings: list[Reading] = []
     for kind, own_words in asserted:
         zone = _first_named(own_words, KINDS[kind].zones)
         severity = _first_named(own_words, KINDS[kind].severities)
@@ -157,7 +156,7 @@ def _read_sentence(sentence: str) -> tuple[_Reading, ...]:
         if KINDS[kind].sides:
             implied = _ZONE_SIDES.get(zone)
             sides = sorted(_sides(own_words) or ({implied} if implied else shared))
-        readings.extend(_Reading(kind, side, zone, severity) for side in sides or (None,))
+        readings.extend(Reading(kind, side, zone, severity) for side in sides or (None,))
     return tuple(readings)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from cxreport.checkpoints import save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
-from cxreport.generators.base import Generator
+from cxreport.generators.base import Generator, TrainStudies
+from cxreport.memories.leaks import refuse_leaks
 from cxreport.recipe import Recipe
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
@@ -25,7 +26,10 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
     def build() -> Built:
         studies = RunStudies.of(recipe, dataset)
         seed_everything(recipe.seed)
-        generator = generator_class(recipe.model.generator).build(recipe.model, studies.reports)
+        facts = dataset_facts(dataset)
+        train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts, studies.val)
+        generator = generator_class(recipe.model.generator).build(recipe.model, train)
+        refuse_leaks(generator.banks(), dataset)
         truncated = generator.truncated(studies.reports)
         if truncated:
             logger.warning(
@@ -35,10 +39,12 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
             )
 
         def save(system: Generator, folder: Path, provenance: dict[str, Any]) -> None:
-            save_model(folder, system, recipe, provenance)
+            banks = {"banks": [bank.facts() for bank in system.banks()]} if system.banks() else {}
+            save_model(folder, system, recipe, provenance | banks)
 
         counts = {**studies.counts, "train_truncated": truncated}
         return Built(generator, generator.encoder_parameters(), studies, counts, save)
 
-    init = recipe.model.encoder.init
+    encoder = getattr(recipe.model, "encoder", None)
+    init = encoder.init if encoder is not None else None
     return Subject(recipe, dataset_facts(dataset), str(dataset.path), init, build)

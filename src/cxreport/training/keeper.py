@@ -149,6 +149,10 @@ class RunKeeper(Callback):
         }
         write_text(self.out / RUN, json.dumps({**progress, **self.measured, **self.facts}, indent=2) + "\n")
 
+    def save_as_built(self) -> None:
+        """Write the model folder of what has nothing to train."""
+        self.built.save(self.built.system, self.out / MODEL, self._provenance())
+
     def _add_row(self, trainer: lightning.Trainer, task: Task) -> None:
         options = self.recipe.training
         epoch, steps = trainer.current_epoch + 1, math.ceil(trainer.num_training_batches / options.accumulate)
@@ -175,7 +179,7 @@ class RunKeeper(Callback):
     def _save_model(self) -> None:
         row = self.rows[-1]
         provenance = {
-            **{name: value for name, value in self.facts.items() if name not in ("format", "options")},
+            **self._provenance(),
             "epoch": row["epoch"],
             "train_loss": row["train_loss"],
             "val_loss": row["val_loss"],
@@ -183,6 +187,9 @@ class RunKeeper(Callback):
         }
         with self.averages.in_place() if self.averages else nullcontext():
             self.built.save(self._whole or self.built.system, self.out / MODEL, provenance)
+
+    def _provenance(self) -> dict[str, Any]:
+        return {name: value for name, value in self.facts.items() if name not in ("format", "options")}
 
     def _tell(self) -> None:
         row = self.rows[-1]

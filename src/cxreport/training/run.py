@@ -99,6 +99,9 @@ def run(subject: Subject, out: Path, *, resume: bool = False, devices: int | str
     state = out / STATE if earlier is not None and (out / STATE).exists() else None
     if state is not None:
         keeper.load_state_dict(load_state(state)["callbacks"][keeper.state_key])
+    if not any(parameter.requires_grad for parameter in built.system.parameters()):
+        _keep_as_built(out, recipe, keeper)
+        return out / MODEL
     with _quiet():
         callbacks = [keeper, TrainingProgress(), *([Throughput()] if built.throughput else [])]
         callbacks += [averages] if averages is not None else []
@@ -167,6 +170,17 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
             yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
     elif before != now:
         yield f"{key} is {before!r} there and {now!r} here"
+
+
+def _keep_as_built(out: Path, recipe: RecipeFile, keeper: RunKeeper) -> None:
+    """The run folder of what has nothing to train: finished, without an epoch."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / RECIPE, recipe.dump())
+        keeper.save_as_built()
+        keeper.write_log()
+        keeper.write_facts("finished")
+    logger.info("%s: nothing to train; the model is complete.", recipe.name)
 
 
 def _begin(out: Path, recipe: RecipeFile, keeper: RunKeeper) -> None:

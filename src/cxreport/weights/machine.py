@@ -10,13 +10,25 @@ objects without content, and every other name is refused.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, cast
+
+from cxreport.errors import UserError
 
 MOST_INSTRUCTIONS = 5_000_000
 MOST_BYTES = 256 * 2**20
 """Limits of one pickle: the largest published checkpoints have some 100,000 instructions and 10 MB."""
+
+MOST_FILE_BYTES = 16 * 2**30
+"""A larger file is refused; the largest published encoder has 3 GB."""
+
+DAMAGE = (ValueError, EOFError, OverflowError, struct.error)
+"""What nonsense raises while a pickle is read."""
 
 
 class RefusedError(Exception):
@@ -27,6 +39,14 @@ class Inert:
     """An object of a known class without its content."""
 
 
+class Unbuilt(ABC):
+    """An object of ours whose content comes after it, with the instruction BUILD."""
+
+    @abstractmethod
+    def build(self, state: Any) -> None:
+        """Take the content; ValueError or RefusedError where it is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """A name that was looked up."""
@@ -35,12 +55,13 @@ class Name:
 
 
 class _Bounded:
-    """A file of which no more than MOST_BYTES are read: an instruction may claim any length."""
+    """A file of which no more than `most` bytes are read: an instruction may claim any length."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], most: int) -> None:
         self.file = file
         self.tell = file.tell
-        self.end = file.tell() + MOST_BYTES
+        self.most = most
+        self.end = file.tell() + most
 
     def read(self, size: int) -> bytes:
         self._left(at_least=size)
@@ -52,7 +73,7 @@ class _Bounded:
     def _left(self, at_least: int) -> int:
         left = self.end - self.file.tell()
         if left < at_least:
-            raise RefusedError(f"has a pickle of more than {MOST_BYTES // 2**20} MB")
+            raise RefusedError(f"has a pickle of more than {self.most // 2**20} MB")
         return left
 
 
@@ -60,7 +81,7 @@ _MARK = object()
 _PUSHES = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
     | {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
-    | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+    | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 )
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -86,8 +107,12 @@ class Machine:
         constructors: Mapping[str, Callable[..., Any]],
         inert: frozenset[str],
         storage: Callable[[Any], Any],
+        most_bytes: int | None = None,
+        most_instructions: int | None = None,
     ) -> None:
         self.constructors, self.inert, self.storage = constructors, inert, storage
+        self.most_bytes = most_bytes or MOST_BYTES
+        self.most_instructions = most_instructions or MOST_INSTRUCTIONS
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -97,9 +122,10 @@ class Machine:
         Raises RefusedError for a name, an instruction or a size that weights do not need, and ValueError for
         a pickle that is cut off or makes no sense.
         """
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", _Bounded(file)))):
-            if count > MOST_INSTRUCTIONS:
-                raise RefusedError(f"has a pickle of more than {MOST_INSTRUCTIONS} instructions")
+        bounded = cast("IO[bytes]", _Bounded(file, self.most_bytes))
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(bounded)):
+            if count > self.most_instructions:
+                raise RefusedError(f"has a pickle of more than {self.most_instructions} instructions")
             try:
                 if opcode.name == "STOP":
                     return self._pop()
@@ -175,9 +201,11 @@ class Machine:
         self.stack.append(tuple([self._pop() for _ in range(count)][::-1]))
 
     def _build(self, _: Any) -> None:
-        """Attributes of an object; mappings of weights keep none that matter (``_metadata``)."""
-        self._pop()
-        if not isinstance(self.stack[-1], Inert | dict):
+        """Content of an object of ours; mappings of weights have none that matters (``_metadata``)."""
+        state = self._pop()
+        if isinstance(self.stack[-1], Unbuilt):
+            self.stack[-1].build(state)
+        elif not isinstance(self.stack[-1], Inert | dict):
             raise ValueError(f"a {type(self.stack[-1]).__name__} is given attributes")
 
     def _look_up_two(self, _: Any) -> None:
@@ -224,3 +252,19 @@ def plain_set(items: list[Any]) -> set[Any]:
     if not all(isinstance(item, str | int | float) for item in items):
         raise RefusedError("has a set of other things than numbers and text")
     return set(items)
+
+
+@contextmanager
+def sentences(path: Path, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+    """Refusals, `damage` and what the system says become UserError about `path`, whose size has a limit."""
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise RefusedError(f"has more than {MOST_FILE_BYTES // 2**30} GB")
+        yield
+    except RefusedError as refused:
+        raise UserError(f"{path} {refused}; it is refused, and nothing of it was run.") from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except damage as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{path} is damaged or cut off: {reason}.") from None

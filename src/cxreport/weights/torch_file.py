@@ -7,7 +7,6 @@ file may hold tensors, numbers, text, lists, tuples, sets and mappings; everythi
 from __future__ import annotations
 
 import io
-import struct
 import sys
 import zipfile
 from collections.abc import Callable
@@ -20,11 +19,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cxreport.errors import UserError
-from cxreport.weights.machine import MOST_BYTES, Inert, Machine, Name, RefusedError, plain_set
-
-MOST_FILE_BYTES = 16 * 2**30
-"""A larger file is refused; the largest published encoder has 3 GB."""
+from cxreport.weights.machine import (
+    DAMAGE,
+    MOST_BYTES,
+    Inert,
+    Machine,
+    Name,
+    RefusedError,
+    plain_set,
+    sentences,
+)
 
 _STORAGES = {
     "torch.DoubleStorage": torch.float64,
@@ -62,16 +66,7 @@ INERT = frozenset(
 )
 """Settings and numbers that training scripts save beside the weights: known, and read as nothing."""
 
-_DAMAGE = (
-    ValueError,
-    EOFError,
-    OverflowError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    SafetensorError,
-)
+_DAMAGE = (*DAMAGE, NotImplementedError, RuntimeError, zipfile.BadZipFile, SafetensorError)
 """What the readers of zip files, pickles, tensors and safetensors raise at nonsense."""
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -85,19 +80,8 @@ def read_weights_file(path: Path) -> Any:
     such thing is named), is cut off or damaged, claims more bytes than it has, is compressed, or is none of
     these formats.
     """
-    try:
-        size = path.stat().st_size
-        if size > MOST_FILE_BYTES:
-            raise RefusedError(f"has more than {MOST_FILE_BYTES // 2**30} GB")
-        with path.open("rb") as file:
-            return _read(file, path, size)
-    except RefusedError as refused:
-        raise UserError(f"{path} {refused}; it is refused, and nothing of it was run.") from None
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise UserError(f"{path} is damaged or cut off: {reason}.") from None
+    with sentences(path, _DAMAGE), path.open("rb") as file:
+        return _read(file, path, path.stat().st_size)
 
 
 def _read(file: IO[bytes], path: Path, size: int) -> Any:

@@ -29,6 +29,15 @@ def test_grammar_studies_say_what_they_show() -> None:
     assert any(study.findings for study in studies)
 
 
+def test_the_language_changes_the_words_alone() -> None:
+    english, chinese = (list(phantom_studies(10, 32, language, 5)) for language in ("grammar", "grammar-zh"))
+    for ours, theirs in zip(english, chinese, strict=True):
+        assert (ours.views, ours.findings, ours.labels) == (theirs.views, theirs.findings, theirs.labels)
+        assert theirs.metadata["language"] == "grammar-zh"
+        assert theirs.report.findings.endswith("。")
+        assert parse(theirs.report.findings) == parse(ours.report.findings) == items(theirs)
+
+
 def test_processes_do_not_change_the_studies() -> None:
     many = list(phantom_studies(64, 32, "grammar", 11))
     few = list(phantom_studies(10, 32, "grammar", 11))

@@ -53,5 +53,11 @@ def test_the_order_of_sentences_does_not_matter(sentences: list[str], random: ob
     assert label_report("".join(plain), "zh").labels == label_report("".join(reversed(plain)), "zh").labels
 
 
+def test_a_cleaned_full_stop_ends_a_sentence_and_a_decimal_point_does_not() -> None:
+    cleaned = label_report("未见气胸 . 左侧胸腔积液 .", "zh").labels
+    assert (cleaned["Pneumothorax"], cleaned["Pleural Effusion"]) == ("negative", "positive")
+    assert label_report("未见约1.5cm结节", "zh").labels["Lung Lesion"] == "negative"
+
+
 def test_a_text_without_full_stops_is_cut() -> None:
     assert label_report("胸腔积液和" * 2000, "zh").labels["Pleural Effusion"] == "positive"

@@ -18,7 +18,7 @@ def transformers_names(encoder: Swin) -> NameMap:
         "intermediate.dense": "mlp.0",
         "output.dense": "mlp.3",
     }
-    for theirs, ours in _blocks(encoder, "encoder.layers"):
+    for theirs, ours in blocks_of(encoder, "encoder.layers"):
         for block_name, name in block_names.items():
             pairs |= weight_and_bias(f"{theirs}.{block_name}", f"{ours}.{name}")
         attention = f"{theirs}.attention.self"
@@ -42,7 +42,7 @@ def microsoft_names(encoder: Swin) -> NameMap:
         "mlp.fc1": "mlp.0",
         "mlp.fc2": "mlp.3",
     }
-    for theirs, ours in _blocks(encoder, "layers"):
+    for theirs, ours in blocks_of(encoder, "layers"):
         for block_name, name in block_names.items():
             pairs |= weight_and_bias(f"{theirs}.{block_name}", f"{ours}.{name}")
         table = "attn.relative_position_bias_table"
@@ -50,7 +50,7 @@ def microsoft_names(encoder: Swin) -> NameMap:
     return NameMap(pairs | _mergings(encoder, "layers"))
 
 
-def _blocks(encoder: Swin, layers: str) -> list[tuple[str, str]]:
+def blocks_of(encoder: Swin, layers: str) -> list[tuple[str, str]]:
     """Places of all blocks, theirs and ours: ours alternate with the mergings after the embedding."""
     return [
         (f"{layers}.{stage}.blocks.{block}", f"features.{2 * stage + 1}.{block}")

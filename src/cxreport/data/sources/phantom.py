@@ -13,13 +13,15 @@ import numpy as np
 from cxreport.data.workers import cores, pool_of
 from cxreport.errors import UserError
 from cxreport.phantom.kinds import chexpert_labels
-from cxreport.phantom.language import write
+from cxreport.phantom.language import ENGLISH
+from cxreport.phantom.language_zh import CHINESE
 from cxreport.phantom.make import render_study, sample_findings
 from cxreport.phantom.mesh import complete, findings_of
 from cxreport.phantom.openi import join_r2gen, read_reports
 from cxreport.study import SPLITS, Finding, Report, Split, Study
 
-Language = Literal["grammar", "openi"]
+Language = Literal["grammar", "grammar-zh", "openi"]
+GRAMMARS = {"grammar": ENGLISH, "grammar-zh": CHINESE}
 SHARES = (7, 1, 2)
 """Train, val and test among ten grammar phantoms."""
 SOURCE_VERSION = "1"
@@ -50,7 +52,8 @@ def phantom_studies(
         count: number of studies; for ``openi`` this many of the 2,955 reports of R2Gen's split (all where
             there are fewer), with the shares of the splits kept, and None for all of them.
         size: side of the square views, in pixels.
-        language: ``grammar`` (random findings) or ``openi`` (the findings that a report's codes name).
+        language: ``grammar`` or ``grammar-zh`` (random findings, in English or Chinese words; both have the
+            same chests and findings), or ``openi`` (the findings that a report's codes name).
         seed: 0 or more.
         archive: where ``NLMCXR_reports.tgz`` lies, else the installed torchxrayvision is searched.
 
@@ -61,11 +64,11 @@ def phantom_studies(
         raise UserError(f"--size must lie between 32 and 2048 pixels, not {size}.")
     if count is not None and count < 10:
         raise UserError(f"--studies must be at least 10, so that every split has some, not {count}.")
-    if language == "grammar" and count is None:
+    if language in GRAMMARS and count is None:
         raise UserError("Say how many phantoms to make with --studies.")
     orders = (
-        _grammar_orders(count or 0, size, seed)
-        if language == "grammar"
+        _grammar_orders(count or 0, size, seed, language)
+        if language in GRAMMARS
         else _openi_orders(count, size, seed, archive)
     )
     workers = cores()
@@ -82,7 +85,7 @@ def phantom_studies(
 
 def count_of(count: int | None, language: Language, archive: Path | None = None) -> int:
     """How many studies :func:`phantom_studies` will yield."""
-    if language == "grammar":
+    if language in GRAMMARS:
         return count or 0
     return len(_openi_orders(count, 32, 0, archive))
 
@@ -108,10 +111,10 @@ def _apportioned(count: int, weights: Sequence[int]) -> dict[Split, int]:
     return counts
 
 
-def _grammar_orders(count: int, size: int, seed: int) -> list[_Order]:
+def _grammar_orders(count: int, size: int, seed: int, language: Language) -> list[_Order]:
     splits = [split for split, number in _apportioned(count, SHARES).items() for _ in range(number)]
     return [
-        _Order(place, f"phantom-{seed}-{place:06d}", split, size, seed, "grammar")
+        _Order(place, f"phantom-{seed}-{place:06d}", split, size, seed, language)
         for place, split in enumerate(splits)
     ]
 
@@ -136,7 +139,7 @@ def _study(order: _Order) -> Study:
     metadata: dict[str, Any] = {"language": order.language, "undrawn_codes": []}
     if order.report is None:
         wanted: tuple[Finding, ...] = sample_findings(rng)
-        report = write(wanted, rng)
+        report = GRAMMARS[order.language].write(wanted, rng)
     else:
         drawable = findings_of(order.codes)
         metadata["undrawn_codes"] = [code for code, _ in drawable.unmapped]

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
+from cxreport.data.sentences import lowered
 from cxreport.metrics.labeler import chinese_vocabulary as vocabulary
 from cxreport.metrics.labeler.labels import SUPPORT_DEVICES, Mention, Severity, Status
 from cxreport.metrics.labeler.parts import STATES
-from cxreport.metrics.labeler.sentences import lowered
 from cxreport.study import Side
 
-_SENTENCE = re.compile(r"[^。；;！!\n]{1,400}")
-"""A text without full stops is cut, so that time grows with its length."""
+_SENTENCE = re.compile(r"(?:[^。；;！!\n.]|\.(?=\d)){1,400}")
+"""A full stop is Chinese or, as cleaners write it, narrow; a decimal point is none. A text without full stops
+is cut, so that time grows with its length."""
 _HEADING = re.compile(
     r"(?P<skip>临床(?:诊断|资料|信息)|检查目的|主诉|现病史|病史|检查(?:方法|技术|部位)|对比|申请目的)[:：]"
     r"|(?:影像|检查|放射学?|x线)?(?:所见|表现|描述|印象|诊断|意见|结论|提示)[:：]"
@@ -55,6 +56,7 @@ def _alternatives() -> list[tuple[str, str, re.Pattern[str]]]:
 _ALTERNATIVES = _alternatives()
 _PRIORITY = {"find": 0, "implied": 0, "state": 1, "same": 2, "less": 2}
 _SIDES = [(side, re.compile(pattern)) for side, pattern in vocabulary.SIDES.items()]
+_PLACED = re.compile(vocabulary.PLACED)
 _SEVERITIES = [(name, re.compile(pattern)) for name, pattern in vocabulary.SEVERITIES.items()]
 
 
@@ -223,6 +225,8 @@ def read_chinese_sentence(sentence: str) -> tuple[Mention, ...]:
             side = _side_of(
                 sentence[max(sentence.rfind(mark, 0, found.start) for mark in "，,") + 1 : found.end], 200
             )
+        if side is None and (placed := _PLACED.match(sentence, found.end)):
+            side = _side_of(placed.group(), 200)
         for label in found.labels:
             mentions.append(
                 Mention(

@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from cxreport.data.sentences import lowered
 from cxreport.metrics.labeler import cues, vocabulary
 from cxreport.metrics.labeler.attributes import Attributes
 from cxreport.metrics.labeler.forms import IRREGULAR, STEMS
 from cxreport.metrics.labeler.labels import Mention
 from cxreport.metrics.labeler.phrases import WORD, Lexicon, Term, expand
 from cxreport.metrics.labeler.scope import SentenceReader
-from cxreport.metrics.labeler.sentences import lowered, sentences, words_of
+from cxreport.metrics.labeler.sentences import sentences, words_of
 
 CACHED_SENTENCES = 8192
 LONGEST_SENTENCE = 250

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from cxreport.data.sentences import SENTENCE_END
+
 _REASONS = (
     r"indications?|(?:clinical |patient |brief |medical |social )?history|hx|reason for (?:the )?"
     r"(?:exam(?:ination)?|study|request)|clinical (?:indication|information|statement|data|details|question)"
@@ -29,12 +31,6 @@ _BARE_REASON = re.compile(
     r"\s*(?:indication|clinical (?:history|indication|information)|reason for (?:exam|study|examination)"
     r"|comparison|technique)\b(?! (?:of|to|with))"
 )
-_SENTENCE_END = re.compile(
-    r"(?<!\b[ap])(?<!\bdr)(?<!\bvs)(?<!\bmr)(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)(?<!\bno\. \d)"
-    r"\.(?![0-9a-z]\b|[0-9])|[;!]|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)|<br>"
-    r"|(?<=\?)(?<!\s\?)(?=\s+(?!(?:or|and|vs|versus)\b)\w)"
-)
-"""A question mark behind a word ends the sentence and belongs to it; one before a word doubts that word."""
 _SHORT_LINE = 50
 """Characters; a line that was wrapped is longer."""
 _WORD = re.compile(r"\+/-|[^\W_]+(?:['’]t\b)?|[,:()/?]")
@@ -42,14 +38,6 @@ _OPEN_ENDED = re.compile(
     r"(?:,|\b(?:and|or|of|the|a|an|with|without|in|is|are|no|for|to|at|from|by|than|right|left|was|were|has|"
     r"have|may|be|not|small|mild|bilateral|pleural|lower|upper|pulmonary))$"
 )
-
-
-def lowered(text: str) -> str:
-    """`text` in lower case with every character at its place."""
-    low = text.lower()
-    if len(low) != len(text):
-        low = "".join(one if len(one := character.lower()) == 1 else character for character in text)
-    return low
 
 
 def sentences(low: str) -> Iterator[tuple[int, int]]:
@@ -93,7 +81,7 @@ def _skip(low: str, start: int, end: int, *, sentence: bool) -> int:
 
 def _split(low: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     place = start
-    for match in _SENTENCE_END.finditer(low, start, end):
+    for match in SENTENCE_END.finditer(low, start, end):
         if match.start() > place:
             yield from _lines(low, place, match.start())
         place = match.end()
