@@ -294,6 +294,7 @@ def test_two_processes_learn_as_one(
     program = tmp_path / "two.py"
     program.write_text(
         f"""
+import os
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
@@ -308,7 +309,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "kill":
         def stop(self, trainer, module):
             if trainer.current_epoch == 2:
-                sys.exit(3)
+                os._exit(3)
         pytest.MonkeyPatch().setattr("cxreport.training.throughput.Throughput.on_train_epoch_start", stop)
     tests.pretrain(chosen, [tests.Weighted(data)], out, devices=2, resume=sys.argv[1] == "resume")
 """
