@@ -91,7 +91,7 @@ def test_stages_are_joined_by_init(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
 
-    run("pretrain", "arm_small", "--data", data, "--out", tmp_path / "one")
+    run("pretrain", "mambaxray/stage1_small", "--data", data, "--out", tmp_path / "one")
     run("train", "mambaxray/stage3_small", "--data", data, "--out", tmp_path / "three",
         "--init", tmp_path / "one", "--language-model", words_folder(),
         "--set", "training.learning_rate=1e-12", "--set", "training.weight_decay=0",
