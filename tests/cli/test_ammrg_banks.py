@@ -91,7 +91,8 @@ def test_banks_training_drafts_and_their_evidence(data: Path, classifier: Path, 
     )
     assert drafted.exit_code == 0, drafted.output
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
-    told = [sentence["bank"] for line in lines for sentence in line.get("evidence", ())]
+    told = [sentence["bank"] for line in lines for sentence in line["evidence"]]
+    assert told
     assert all(len(entries) == 6 for entries in told)
     shown = json.loads(run("bank", "show", out, "--data", data, "--json").stdout)
     assert shown.keys() == {"disease", "patches", "reports"}
@@ -109,7 +110,9 @@ def test_what_does_not_fit(data: Path, classifier: Path, tmp_path: Path) -> None
     none = run(*words, "report", "--encoder", tmp_path / "nowhere")
     assert none.exit_code == 1
     assert "--encoder: " in none.output
-    plain = run(*words, "disease", "--encoder", classifier / "plain", "--out", tmp_path / "plain")
+    plain = run(
+        *words, "disease", "--encoder", classifier / "plain", "--out", tmp_path / "plain", "--most", 2
+    )
     assert plain.exit_code == 0
     assert "no disease queries: the bank has patches and no disease tokens" in plain.output
     assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == [
