@@ -214,6 +214,22 @@ class TestAgainstAnotherDataset:
             refuse_leaks([bank], leaking)
 
 
+def test_a_report_that_the_split_itself_shares_is_the_train_studys_own(tmp_path: Path) -> None:
+    """Open-i has long normal reports word by word in train and test; another text there is still refused."""
+    studies = [
+        study(1, "train", LONG),
+        study(2, "train"),
+        study(3, "test", LONG),
+        study(4, "test", LONG + " x"),
+    ]
+    shared = dataset_of(tmp_path / "data", studies)
+    bank = made(shared, tmp_path / "bank")
+    refuse_leaks([bank], shared)
+    planted = [bank.entries[0], replace(bank.entries[1], text=LONG + " x")]
+    with pytest.raises(UserError, match="report of study s2 is not the one in the train split"):
+        refuse_leaks([Bank(bank.vectors, planted, bank.origin)], shared)
+
+
 def test_entries_of_many_kinds_for_one_study(dataset: PreparedDataset) -> None:
     """As AM-MRG's disease tokens: several vectors of a study, without text."""
     entries = [Entry("s1", "p1", kind=kind) for kind in ("Edema", "Fracture")]

@@ -71,6 +71,7 @@ def test_a_vector_is_what_the_language_model_thinks_of_the_report(
         expected = {"mean": states.mean(dim=0), "first": states[0], "last": states[-1]}[pooling]
         torch.testing.assert_close(vector, expected, atol=1e-5, rtol=1e-4)
     assert Bank.load(tmp_path / "bank", NAME).sha256 == bank.sha256
+    assert {entry.kind for entry in bank.entries} == {"report"}
     refuse_leaks([bank], dataset)
 
 

@@ -11,7 +11,7 @@ import typer
 from cxreport.cli.common import SEEDS, AsJson, OutFolder, bank_app, model_inside
 from cxreport.terminal import bars, print_json, print_table
 
-_OF_KIND = {"patch": "disease", "most": "report", "pooling": "report", "seed": "disease or report"}
+_OF_KIND = {"patch": "disease", "most": "disease or report", "pooling": "report", "seed": "disease or report"}
 """Options that only one kind of bank has."""
 
 
@@ -39,7 +39,8 @@ def make(
         typer.Option(help="disease: patches are the encoder's tokens (default), or crops encoded anew."),
     ] = None,
     most: Annotated[
-        int | None, typer.Option(min=1, help="report: most reports, the same share of every label [6000].")
+        int | None,
+        typer.Option(min=1, help="disease: most patches of a disease [500]; report: most reports [6000]."),
     ] = None,
     pooling: Annotated[
         Literal["mean", "first", "last"] | None,
@@ -141,7 +142,8 @@ def _disease_banks(
     facts = {"name": "disease", "sha256": weights_sha256(classifier)}
     options = DataOptions(**data_options(folder).model_dump())
     options = options if size is None else options.model_copy(update={"image_size": size})
-    chosen_options = DiseaseBankOptions(**chosen)
+    names = {"most": "patches"}
+    chosen_options = DiseaseBankOptions(**{names.get(name, name): value for name, value in chosen.items()})
     with bars() as bar:
         return dict(
             make_disease_banks(

@@ -7,6 +7,7 @@ split; this reads the train split.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,8 @@ from cxreport.options import DataOptions
 
 REPORTS = "reports"
 """The name of the bank in its folder."""
+KIND = "report"
+"""Kind of its entries."""
 
 
 def make_report_bank(
@@ -58,7 +61,7 @@ def make_report_bank(
             vectors.append(texts(reports[start : start + batch_size]).float().cpu())
         if progress is not None:
             progress("vectors", min(start + batch_size, len(reports)), len(reports))
-    entries = study_entries(studies, reports, progress)
+    entries = [replace(entry, kind=KIND) for entry in study_entries(studies, reports, progress)]
     made = f"cxreport bank make --kind report, pooling {texts.options.pooling}"
     bank = Bank(torch.cat(vectors), entries, origin_of(dataset, encoder, data, made))
     out.mkdir(parents=True, exist_ok=True)
