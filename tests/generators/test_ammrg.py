@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,3 +260,35 @@ class TestLeaks:
         model = fit(recipe, dataset, tmp_path / "run", devices=1)
         loaded, _ = load_model(model)
         assert [len(bank) for bank in loaded.banks()] == [5, 7, 6]
+
+
+def test_a_run_is_resumed_with_its_own_banks_only(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(report_folder(), tmp_path / "reports")
+    recipe = Recipe(
+        name="tiny",
+        data=DataOptions(image_size=32),
+        model=options(report_bank=str(tmp_path / "reports")),
+        training=TrainingOptions(epochs=2, batch_size=4, keep="last"),
+    )
+    whole = load_file(fit(recipe, dataset, tmp_path / "whole", devices=1) / "model.safetensors")
+    steps, loss = [0], AMMRG.loss
+
+    def interrupted(self: AMMRG, batch: Batch) -> dict[str, torch.Tensor]:
+        steps[0] += self.training
+        if steps[0] == 3:  # of 2 an epoch
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AMMRG, "loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, dataset, tmp_path / "part", devices=1)
+    bank_of(6, 10, seed=9).save(tmp_path / "reports", "reports")
+    with pytest.raises(UserError, match="another one than the weights were trained with"):
+        fit(recipe, dataset, tmp_path / "part", resume=True, devices=1)
+    bank_of(6, 10, seed=3).save(tmp_path / "reports", "reports")
+    resumed = load_file(fit(recipe, dataset, tmp_path / "part", resume=True, devices=1) / "model.safetensors")
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
