@@ -101,6 +101,16 @@ def test_transposed_pictures_swap_rows_and_columns() -> None:
     torch.testing.assert_close(turned.pooled, upright.pooled, atol=1e-4, rtol=1e-4)
 
 
+def test_training_follows_inference_on_the_same_grid() -> None:
+    """Tables of reading orders that inference made first are no inference tensors."""
+    encoder = build_encoder(EncoderOptions(name="vision_mamba_tiny", width=32, depths=(2,), image_size=80))
+    images = torch.rand(1, 3, 80, 96)
+    with torch.inference_mode():
+        encoder(images)
+    encoder(images).pooled.sum().backward()
+    assert encoder.blocks[0].mixer.conv_weight.grad.abs().sum() > 0
+
+
 def test_four_scans_see_everything_and_one_sees_the_past() -> None:
     images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     changed = images.clone()

@@ -94,7 +94,8 @@ def test_stages_are_joined_by_init(tmp_path: Path) -> None:
     run("pretrain", "mambaxray/stage1_small", "--data", data, "--out", tmp_path / "one")
     run("train", "mambaxray/stage3_small", "--data", data, "--out", tmp_path / "three",
         "--init", tmp_path / "one", "--language-model", words_folder(),
-        "--set", "training.learning_rate=1e-12", "--set", "training.weight_decay=0",
+        "--set", "training.learning_rate=1e-12", "--set", "training.encoder_learning_rate=1e-12",
+        "--set", "training.weight_decay=0",
         "--set", "decoding.max_length=20")  # fmt: skip
     before = read_tensors(tmp_path / "one" / "model" / "model.safetensors")
     model, recipe = load_model(tmp_path / "three" / "model")

@@ -10,9 +10,9 @@ patches, learnt positions. :func:`four_scans_from_one` turns weights of the firs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from functools import lru_cache, reduce, wraps
 
 import torch
 from torch import Tensor, nn
@@ -289,7 +289,19 @@ def resampled_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
     return with_class_token(resampled(patches, grid), table[:, middle : middle + 1])
 
 
-@lru_cache(maxsize=32)
+def _remembered(table: Callable[[tuple[int, int]], Tensor]) -> Callable[[tuple[int, int]], Tensor]:
+    """Keep the tables of the last 32 grids; training may use what drafting made first."""
+
+    @lru_cache(maxsize=32)
+    @wraps(table)
+    def of_grid(grid: tuple[int, int]) -> Tensor:
+        with torch.inference_mode(False):
+            return table(grid)
+
+    return of_grid
+
+
+@_remembered
 def four_orders(grid: tuple[int, int]) -> Tensor:
     """The places that four scans visit in turn (4, N + 1): rows, rows backwards, columns, columns backwards.
 
@@ -306,7 +318,7 @@ def four_orders(grid: tuple[int, int]) -> Tensor:
     return torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
 
 
-@lru_cache(maxsize=32)
+@_remembered
 def cluster_order(grid: tuple[int, int]) -> Tensor:
     """Patches (N) as pre-training reads them: clusters of 4 x 4 row by row, and row by row inside a cluster.
 
@@ -315,7 +327,7 @@ def cluster_order(grid: tuple[int, int]) -> Tensor:
     return torch.cat(_clusters(grid))
 
 
-@lru_cache(maxsize=32)
+@_remembered
 def cluster_numbers(grid: tuple[int, int]) -> Tensor:
     """The cluster, counted from 0, of every patch (N) in the order of :func:`cluster_order`."""
     return torch.cat([torch.full(part.shape, number) for number, part in enumerate(_clusters(grid))])
