@@ -165,6 +165,21 @@ def test_the_truth_of_test_chooses_nothing(
     assert rows["probe", "seeing", 1.0]["auroc"] < 0.9
 
 
+def test_pairs_of_arms_are_compared_on_the_same_patients(
+    made: Path, dataset: PreparedDataset, arms: list[str]
+) -> None:
+    tree, rows = run(dataset, arms, made, "pairs=[[seeing, blind]]")
+    assert {(pair["mode"], pair["share"]) for pair in tree["pairs"]} == {
+        (mode, share) for mode in ("probe", "fine-tuning") for share in (0.25, 1.0)
+    }
+    for pair in tree["pairs"]:
+        one, other = (rows[pair["mode"], name, pair["share"]] for name in ("seeing", "blind"))
+        assert pair["over"]["value"] == pytest.approx(one["auroc"] - other["auroc"])
+    run(dataset, arms, made)
+    with pytest.raises(UserError, match="nobody is no --arm"):
+        run(dataset, arms, made, "pairs=[[seeing, nobody]]")
+
+
 def test_finished_cells_are_not_made_again(
     made: Path, dataset: PreparedDataset, arms: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,5 +53,7 @@ class RecognitionRecipe(RecipeFile):
     shares: tuple[ShareOptions, ...] = Field(min_length=1)
     probe: ProbeOptions = ProbeOptions()
     fine_tuning: FineTuningOptions = FineTuningOptions()
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Pairs of arms, of which the table also gives the first less the second."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap resamples of the test patients behind every interval."""

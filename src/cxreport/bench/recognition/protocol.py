@@ -50,6 +50,9 @@ def run_recognition(
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names) or BLIND in names:
         raise UserError(f"--arm: every arm needs a name of its own, and not {BLIND}; got {', '.join(names)}.")
+    for name in dict.fromkeys(name for pair in recipe.pairs for name in pair):
+        if name not in names:
+            raise UserError(f"pairs: {name} is no --arm; those are {', '.join(names)}.")
     return _Protocol(recipe, arms, dataset, out, progress).run()
 
 

@@ -62,6 +62,13 @@ def table_of(
                 if mode != "image-blind":
                     other = drawn.get(("image-blind", "image-blind", share.share))
                     rows[-1]["over_blind"] = _difference(own, other, "image-blind", recipe.seed)
+    pairs = [
+        {"arm": first, "mode": mode, "share": share, "over": difference}
+        for first, second in recipe.pairs
+        for (name, mode, share), own in drawn.items()
+        if name == first
+        and (difference := _difference(own, drawn.get((second, mode, share)), second, recipe.seed))
+    ]
     present = float(truth.mean())
     return {
         "format": FORMAT,
@@ -73,6 +80,7 @@ def table_of(
             "accuracy": max(present, 1 - present),
         },
         "rows": rows,
+        "pairs": pairs,
     }
 
 
@@ -153,7 +161,17 @@ def markdown(tree: Mapping[str, Any]) -> str:
         if not rows:
             continue
         lines += ["", f"### {title}", "", *_part(rows)]
+    if tree["pairs"]:
+        lines += ["", "### Arms against each other", "", *_pairs_part(tree["pairs"])]
     return "\n".join(lines) + "\n"
+
+
+def _pairs_part(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| arm | less | | labels | AUROC |", "|---|---|---|---:|---:|"]
+    for pair in pairs:
+        shown = [pair["arm"], pair["over"]["of"], TITLES[pair["mode"]], f"{100 * pair['share']:g} %"]
+        lines.append("| " + " | ".join([*shown, _shown_difference(pair["over"])]) + " |")
+    return lines
 
 
 def _part(rows: Sequence[Mapping[str, Any]]) -> list[str]:
