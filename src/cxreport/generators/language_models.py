@@ -43,7 +43,10 @@ class LanguageModel(nn.Module):
         self.register_buffer("digest_bytes", torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8))
         _set_tuning(network, options)
         self._unsaved = _unsaved(network, options)
-        self._takes_keep = "logits_to_keep" in inspect.signature(type(network).forward).parameters
+        known = inspect.signature(type(network).forward).parameters
+        self._takes_keep = "logits_to_keep" in known
+        self.cache_name = "cache" if "cache" in known else "past_key_values"
+        """What transformers calls keys and values; it was another name before version 5.24."""
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_pre_hook(_put_back)
 
@@ -117,17 +120,18 @@ class LanguageModel(nn.Module):
 
     def cache(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Any:
         """Keys and values of embeddings (B, T, D), as transformers keeps them."""
-        return self._read(embeddings, mask, positions, 1, None, True).past_key_values
+        return self._read(embeddings, mask, positions, 1, None, True)[self.cache_name]
 
     def _read(
         self, embeddings: Tensor, mask: Tensor, positions: Tensor, keep: int, past: Any, use_cache: bool
     ) -> Any:
-        given: dict[str, Any] = {"logits_to_keep": keep} if self._takes_keep else {}
+        given: dict[str, Any] = {self.cache_name: past} | (
+            {"logits_to_keep": keep} if self._takes_keep else {}
+        )
         return self.network(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
             position_ids=positions,
-            past_key_values=past,
             use_cache=use_cache,
             **given,
         )

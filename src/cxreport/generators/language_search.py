@@ -129,7 +129,7 @@ def search(
             attention_mask=prefix.mask.long(),
             generation_config=config,
             logits_processor=processors,
-            past_key_values=_for_beams(cache, config.num_beams),
+            **{model.cache_name: _for_beams(cache, config.num_beams)},
         )
     return [_until_end(row, model.eos) for row in written.tolist()]
 
