@@ -24,12 +24,11 @@ import torch
 
 from cxreport.data.batch import StudyImages, collate
 from cxreport.data.images import read_image
-from cxreport.encoders import build_encoder
+from cxreport.encoders import build_encoder, sized
 from cxreport.objectives import build_objective
 from cxreport.pretraining import PretrainRecipe
 from cxreport.study import Study
 from cxreport.training.activations import checkpoint_blocks
-from cxreport.training.objectives import encoder_options
 from cxreport.training.optimizers import build_optimizer
 from cxreport.training.task import seed_everything
 
@@ -53,7 +52,8 @@ def one_step(paths: list[Path], strategy: str, batch_size: int, bf16: bool, smal
     ]
     recipe = PretrainRecipe.load("hdmae", changes)
     seed_everything(recipe.seed)
-    objective = build_objective(build_encoder(encoder_options(recipe)), recipe.objective)
+    encoder = build_encoder(sized(recipe.encoder, recipe.data.image_size))
+    objective = build_objective(encoder, recipe.objective)
     checkpoint_blocks(objective)
     optimizer, _ = build_optimizer(objective.parameters(), [], recipe.training, steps_per_epoch=1)
     studies = [Study(path.stem, path.stem, (read_image(path),)) for path in paths]

@@ -124,6 +124,12 @@ class Recipe(RecipeFile):
         return self
 
 
+def model_inside(folder: Path) -> Path:
+    """The model of a run folder; any other folder is itself one of a model or of an encoder."""
+    inside = folder / "model"
+    return inside if inside.is_dir() else folder
+
+
 def shipped_recipes(folder: Path = SHIPPED) -> dict[str, Path]:
     """The recipes that come with the package by name: of `folder`, and of a system (``mambaxray/stage1``)."""
     named = {path.stem: path for path in sorted(folder.glob("*.yaml"))}

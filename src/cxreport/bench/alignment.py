@@ -20,6 +20,7 @@ from cxreport.objectives.targets import Targets
 from cxreport.objectives.zero_shot import zero_shot_scores
 from cxreport.options import DataOptions
 from cxreport.pretraining import DiseaseOptions
+from cxreport.recipe import model_inside
 from cxreport.weights.folder import WEIGHTS, digest_of
 
 SIZE = 64
@@ -41,7 +42,7 @@ def alignment_scores(
     once with the study's own alone (``own``). ``zero_shot`` has phantom findings by side and CheXpert labels,
     where the dataset knows them. Raises UserError for a model of another kind and a split without reports.
     """
-    folder = run / "model" if (run / "model").is_dir() else run
+    folder = model_inside(run)
     model = load_objective(folder)
     if not isinstance(model, ContrastivePretraining):
         raise UserError(f"{run} is no contrastive model; make one with `cxreport pretrain contrastive`.")

@@ -33,6 +33,7 @@ from cxreport.objectives.predicting import (
     predict,
 )
 from cxreport.options import DataOptions
+from cxreport.recipe import model_inside
 from cxreport.weights.folder import WEIGHTS, digest_of
 
 CALIBRATION = "calibration.json"
@@ -56,7 +57,7 @@ class TrainedClassifier:
     @classmethod
     def load(cls, folder: Path) -> TrainedClassifier:
         """Of a run or model folder; UserError where it is none of a classifier."""
-        inner = folder / "model" if (folder / "model").is_dir() else folder
+        inner = model_inside(folder)
         model = load_objective(inner)
         if not isinstance(model, DiseaseClassification):
             raise UserError(f"{folder} holds no classifier; give a run of `cxreport pretrain disease`.")

@@ -16,8 +16,8 @@ from cxreport.encoders import Encoder, build_encoder, entry_of
 from cxreport.encoders.folder import ENCODER, load_weights, read_options
 from cxreport.errors import UserError
 from cxreport.generators.views import mean_of_views, spread
-from cxreport.memories.making import weights_sha256
 from cxreport.options import DataOptions
+from cxreport.weights.folder import weights_sha256
 
 
 @dataclass(frozen=True, slots=True)

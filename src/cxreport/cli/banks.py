@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cxreport.cli.common import SEEDS, AsJson, OutFolder, bank_app, model_inside
+from cxreport.cli.common import SEEDS, AsJson, OutFolder, bank_app
+from cxreport.recipe import model_inside
 from cxreport.terminal import bars, print_json, print_table
 
 _OF_KIND = {"patch": "disease", "most": "disease or report", "pooling": "report", "seed": "disease or report"}
@@ -86,7 +87,7 @@ def show(
     from cxreport.memories.bank import Bank, bank_names
     from cxreport.memories.leaks import refuse_leaks
 
-    folder = bank / "model" if (bank / "model").is_dir() else bank
+    folder = model_inside(bank)
     banks = {name: Bank.load(folder, name) for name in bank_names(folder)}
     if data is not None:
         with bars() as bar:
@@ -123,11 +124,11 @@ def _disease_banks(
 ) -> dict[str, Any]:
     from cxreport.data.store import PreparedDataset
     from cxreport.errors import UserError
-    from cxreport.memories.making import weights_sha256
     from cxreport.objectives.disease import DiseaseClassification
     from cxreport.objectives.disease_bank import DiseaseBankOptions, make_disease_banks
     from cxreport.objectives.folder import data_options, load_objective
     from cxreport.options import DataOptions
+    from cxreport.weights.folder import weights_sha256
 
     folder = model_inside(encoder)
     classifier = load_objective(folder)
@@ -163,11 +164,11 @@ def _report_banks(
     data: Path, encoder: Path, out: Path, size: int | None, batch_size: int, chosen: dict[str, Any]
 ) -> dict[str, Any]:
     from cxreport.data.store import PreparedDataset
-    from cxreport.memories.making import weights_sha256
     from cxreport.objectives.report_bank import REPORTS, make_report_bank
     from cxreport.objectives.text_encoder import build_text_encoder
     from cxreport.options import DataOptions
     from cxreport.pretraining import TextOptions
+    from cxreport.weights.folder import weights_sha256
 
     wanted = TextOptions(
         name=str(encoder), pooling=chosen.pop("pooling", "mean"), frozen=True, max_length=256

@@ -74,12 +74,6 @@ app.add_typer(data_app, name="data")
 data_app.add_typer(import_app, name="import")
 
 
-def model_inside(folder: Path) -> Path:
-    """The model of a run folder; any other folder is itself one of a model or of an encoder."""
-    inside = folder / "model"
-    return inside if inside.is_dir() else folder
-
-
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; absent or empty.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 SEEDS: dict[str, Any] = {"min": 0, "max": 2**31 - 1}

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from cxreport import DISCLAIMER
-from cxreport.cli.common import AsJson, app, model_inside
+from cxreport.cli.common import AsJson, app
+from cxreport.recipe import model_inside
 from cxreport.terminal import bars, drafts_tree, print_drafts, print_json, print_scores, tell_exclusions
 
 

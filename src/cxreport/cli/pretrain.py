@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxreport.cli.common import app, model_inside
+from cxreport.cli.common import app
+from cxreport.recipe import model_inside
 
 
 @app.command()

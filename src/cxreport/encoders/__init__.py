@@ -27,6 +27,7 @@ __all__ = [
     "build_encoder",
     "check_images",
     "entry_of",
+    "sized",
 ]
 
 
@@ -135,6 +136,13 @@ def entry_of(name: str) -> Entry:
         known = ", ".join(sorted(ENCODERS))
         raise UserError(f"Unknown encoder {name!r} in model.encoder.name; choose {known}.")
     return ENCODERS[name]
+
+
+def sized(options: EncoderOptions, image_size: int) -> EncoderOptions:
+    """The encoder for images of this side, where it is made for one and the options leave it out."""
+    if options.image_size is None and "image_size" in entry_of(options.name).options:
+        return options.model_copy(update={"image_size": image_size})
+    return options
 
 
 def build_encoder(options: EncoderOptions) -> Encoder:

@@ -27,6 +27,7 @@ from cxreport.objectives.targets import sided_name
 from cxreport.options import DataOptions, EncoderOptions
 from cxreport.phantom.kinds import SIDED_KINDS
 from cxreport.pretraining import DiseaseOptions
+from cxreport.recipe import model_inside
 from cxreport.study import Finding, SidedKind
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class ClassifierTemplate(Baseline):
                 "classifier_template writes what a classifier finds; name the run of `cxreport pretrain` with"
                 " the objective disease in model.classifier."
             )
-        folder = Path(options.classifier)
-        folder = folder / "model" if (folder / "model").is_dir() else folder
+        folder = model_inside(Path(options.classifier))
         classifier = load_objective(folder)
         if not isinstance(classifier, DiseaseClassification):
             raise UserError(f"{folder} holds no classifier of diseases; pre-train one with disease.")

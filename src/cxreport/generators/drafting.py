@@ -30,6 +30,7 @@ from cxreport.memories.leaks import refuse_leaks
 from cxreport.options import DataOptions
 from cxreport.recipe import Recipe
 from cxreport.study import Draft, Study, sided_kinds
+from cxreport.weights.folder import weights_sha256
 
 SUBGROUP_FACTS = ("sex", "age", "view")
 """Metadata of a study that stands in its line, for tables of subgroups."""
@@ -323,11 +324,8 @@ def _fingerprint(
 ) -> str:
     """SHA-256 over all that decides what the lines are: weights, banks, recipe, dataset, split, evidence."""
     banks = [bank.sha256 for bank in generator.banks()]
-    digest = hashlib.sha256(json.dumps([recipe.dump(), dataset.sha256, split, evidence, banks]).encode())
-    for name, tensor in sorted(generator.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    facts = [weights_sha256(generator), recipe.dump(), dataset.sha256, split, evidence, banks]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _device(generator: Generator) -> torch.device:

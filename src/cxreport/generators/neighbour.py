@@ -15,9 +15,10 @@ from cxreport.generators.base import TrainStudies
 from cxreport.generators.memorised import Baseline
 from cxreport.generators.views import mean_of_views, spread
 from cxreport.memories.bank import Bank, Origin
-from cxreport.memories.making import study_entries, study_vectors, weights_sha256
+from cxreport.memories.making import study_entries, study_vectors
 from cxreport.model_options import NearestNeighbourOptions
 from cxreport.study import BankEntry
+from cxreport.weights.folder import weights_sha256
 
 if TYPE_CHECKING:
     from cxreport.data.batch import Batch

@@ -24,9 +24,9 @@ from cxreport.generators.language_models import LanguageModel
 from cxreport.generators.prefix_lm import Part, PrefixLM, Seen
 from cxreport.memories.bank import Bank, Origin
 from cxreport.memories.context import NEGATIVE, POSITIVE, Contexts
-from cxreport.memories.making import weights_sha256
 from cxreport.model_options import R2GenCSROptions
 from cxreport.study import BankEntry
+from cxreport.weights.folder import weights_sha256
 
 if TYPE_CHECKING:
     from cxreport.data.batch import Batch

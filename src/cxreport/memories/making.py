@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cxreport.data.batch import Batch, loader
 from cxreport.data.shards import write_json
@@ -120,15 +119,6 @@ def study_entries(
         Entry(study_id, patient_id, text=text, labels=labels, pictures=hashes)
         for (study_id, patient_id, labels), text, hashes in zip(kept, texts, pictures, strict=True)
     ]
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Hex digest over the names and values of a module's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 class _Part:

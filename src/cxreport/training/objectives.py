@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cxreport.data.batch import StudyImages, collate
-from cxreport.encoders import build_encoder, entry_of
+from cxreport.encoders import build_encoder, sized
 from cxreport.objectives import build_objective
 from cxreport.objectives.base import Objective, TrainFacts
 from cxreport.objectives.folder import load_objective, save_objective
-from cxreport.options import EncoderOptions
 from cxreport.pretraining import PretrainRecipe
 from cxreport.training.language import language_subject
 from cxreport.training.mixture import Weighted, mixed_studies, mixture_facts
@@ -43,7 +42,7 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
     def build() -> Built:
         studies = mixed_studies(recipe, data)
         seed_everything(recipe.seed)
-        options = encoder_options(recipe)
+        options = sized(recipe.encoder, recipe.data.image_size)
         objective = build_objective(build_encoder(options), recipe.objective)
         objective.prepare(TrainFacts(names, studies.labels, studies.findings, studies.reports))
 
@@ -72,11 +71,3 @@ def objective_subject(recipe: PretrainRecipe, data: Sequence[Weighted]) -> Subje
 
     names = ", ".join(str(each.dataset.path) for each in data)
     return Subject(recipe, mixture_facts(data), names, recipe.encoder.init, build)
-
-
-def encoder_options(recipe: PretrainRecipe) -> EncoderOptions:
-    """The encoder for images of ``data.image_size``, where the recipe leaves its size out."""
-    options = recipe.encoder
-    if options.image_size is None and "image_size" in entry_of(options.name).options:
-        return options.model_copy(update={"image_size": recipe.data.image_size})
-    return options

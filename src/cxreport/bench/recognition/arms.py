@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import torch
 import yaml
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
-from cxreport.encoders import ENCODERS, Encoder, build_encoder, entry_of
+from cxreport.encoders import ENCODERS, Encoder, build_encoder, sized
 from cxreport.encoders.folder import origin, read_options
 from cxreport.errors import UserError
 from cxreport.options import EncoderOptions
+from cxreport.recipe import model_inside
 from cxreport.training.task import seed_everything
 from cxreport.weights.folder import WEIGHTS, read_provenance_file, read_tensors
 
@@ -50,16 +50,16 @@ class Arm:
         if spec == IMAGENET:
             return cls(name, _IMAGENET_ENCODER, "ImageNet")
         if spec.startswith(FRESH):
-            return cls(name, _sized(_fresh_options(spec.removeprefix(FRESH), text), image_size))
+            return cls(name, sized(_fresh_options(spec.removeprefix(FRESH), text), image_size))
         options = _mapping(spec, text) if spec.startswith("{") else EncoderOptions(init=spec)
         if options.init is None:
             raise UserError(
                 f"--arm {text}: encoder options need init, a folder of weights, or fresh: before them."
             )
-        folder = _encoder_folder(Path(options.init))
+        folder = model_inside(Path(options.init))
         own = read_options(folder)
         _refuse_untrained(folder, own)
-        options = _sized(options if spec.startswith("{") else own, image_size)
+        options = sized(options if spec.startswith("{") else own, image_size)
         return cls(name, options.model_copy(update={"init": str(folder)}), origin(folder))
 
     @property
@@ -103,16 +103,6 @@ def check_loaded(encoder: nn.Module, folder: Path) -> None:
         raise RuntimeError(f"Only {share:.0%} of the weights in {folder} stand in the encoder as they are.")
 
 
-def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _refuse_untrained(folder: Path, options: EncoderOptions) -> None:
     """UserError when the weights of `folder` are those that its own seed starts from."""
     seed = read_provenance_file(folder).get("seed")
@@ -132,7 +122,7 @@ def _fresh_options(spec: str, text: str) -> EncoderOptions:
         return EncoderOptions(name=spec)
     if spec.startswith("{"):
         return _mapping(spec, text).untrained()
-    return read_options(_encoder_folder(Path(spec)))
+    return read_options(model_inside(Path(spec)))
 
 
 def _mapping(spec: str, text: str) -> EncoderOptions:
@@ -144,15 +134,3 @@ def _mapping(spec: str, text: str) -> EncoderOptions:
         raise UserError(
             f"--arm {text}: {reason}; write encoder options as in {{name: vit_tiny, depths: [6]}}."
         ) from None
-
-
-def _encoder_folder(folder: Path) -> Path:
-    """The folder of weights in a run folder, or that folder itself."""
-    return folder / "model" if (folder / "model").is_dir() else folder
-
-
-def _sized(options: EncoderOptions, image_size: int) -> EncoderOptions:
-    """The encoder for images of this side, where it is made for one and the options leave it out."""
-    if options.image_size is None and "image_size" in entry_of(options.name).options:
-        return options.model_copy(update={"image_size": image_size})
-    return options

@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cxreport.bench.recognition.arms import digest_of_tensors
 from cxreport.bench.recognition.studies import LabelledSplit
 from cxreport.data.batch import Batch, loader
 from cxreport.data.splits import sha256_of_ids
@@ -22,6 +21,7 @@ from cxreport.encoders import Encoder
 from cxreport.objectives.images import images_of
 from cxreport.options import DataOptions, EncoderOptions
 from cxreport.training.files import replaced
+from cxreport.weights.folder import weights_sha256
 
 Features = dict[str, np.ndarray]
 """Split to features (N, D) float32."""
@@ -44,7 +44,7 @@ def frozen_features(
     `made_of` are the options that built `encoder`.
     """
     identity = {
-        "weights": digest_of_tensors(encoder.state_dict()),
+        "weights": weights_sha256(encoder),
         "encoder": made_of.untrained().model_dump(mode="json"),
         "pooling": POOLING,
         "images": options.model_dump(mode="json", include={"image_size", "views", "max_views"}),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxreport.bench.recognition.arms import Arm, digest_of_tensors
+from cxreport.bench.recognition.arms import Arm
 from cxreport.bench.recognition.options import RecognitionRecipe, ShareOptions
 from cxreport.bench.recognition.studies import LabelledSplit, Repeated
 from cxreport.data.batch import loader
@@ -24,6 +24,7 @@ from cxreport.training.batches import RunStudies
 from cxreport.training.keeper import LOG, RUN
 from cxreport.training.run import run
 from cxreport.training.subject import Built, Subject
+from cxreport.weights.folder import weights_sha256
 
 START = "encoder_at_start_sha256"
 _BATCH = 32
@@ -63,7 +64,7 @@ def fine_tune(
         train = splits["train"].studies.select(places)
         studies = RunStudies(Repeated(train, -(-least // len(train))), splits["val"].studies, [])
         encoder = arm.build(recipe.seed)
-        started[START] = digest_of_tensors(encoder.state_dict())
+        started[START] = weights_sha256(encoder)
         model = DiseaseClassification(encoder, recipe.objective)  # type: ignore[arg-type]
         model.prepare(TrainFacts("the subset", train.labels, [None] * len(train), [""] * len(train)))
 

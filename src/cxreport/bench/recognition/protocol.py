@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cxreport.bench.recognition.arms import Arm, digest_of_tensors
+from cxreport.bench.recognition.arms import Arm
 from cxreport.bench.recognition.cells import Cell, Place, read_cell
 from cxreport.bench.recognition.features import Features, blind_features, frozen_features
 from cxreport.bench.recognition.fine_tuning import cell_recipe, fine_tune
@@ -26,6 +26,7 @@ from cxreport.errors import UserError
 from cxreport.metrics.classification import auroc, best_threshold
 from cxreport.training.files import remove, write_text, writing
 from cxreport.training.provenance import dataset_facts, git_commit, versions
+from cxreport.weights.folder import weights_sha256
 
 BLIND = "image-blind"
 CELLS, FEATURES, WORK, TABLE, PAGE = "cells", "features", "work", "recognition.json", "recognition.md"
@@ -121,7 +122,7 @@ class _Protocol:
                 self.out / FEATURES,
                 lambda done, total: self.progress(f"features of {arm.name}", done, total),
             )
-            return found, {"encoder_sha256": digest_of_tensors(encoder.state_dict())}
+            return found, {"encoder_sha256": weights_sha256(encoder)}
 
         self.logistic(arm.name, "probe", seed, features)
 
