@@ -81,6 +81,17 @@ def test_labels_that_nobody_has_lower_the_macro_average_and_not_the_present_one(
     assert found["chexpert14.rules.micro.uncertain0.f1"] == 1.0
 
 
+def test_macro20_is_over_the_labels_that_20_references_have() -> None:
+    references = np.zeros((30, 14), dtype=np.int8)
+    references[:20, LABELS.index("Edema")] = references[:19, LABELS.index("Fracture")] = POSITIVE
+    hypotheses = references.copy()
+    hypotheses[10:, LABELS.index("Edema")] = ABSENT
+    hypotheses[:, LABELS.index("Fracture")] = ABSENT
+    found = values(hypotheses, references)
+    assert found["chexpert14.rules.macro20.uncertain0.f1"] == pytest.approx(2 / 3)  # precision 1, recall 1/2
+    assert found["chexpert14.rules.macro_present.uncertain0.f1"] == pytest.approx(1 / 3)
+
+
 def test_two_empty_sets_of_labels_score_0() -> None:
     nothing = np.zeros((4, 14), dtype=np.int8)
     assert set(values(nothing, nothing).values()) == {0.0}
@@ -106,14 +117,18 @@ def test_a_resample_is_a_true_score_of_the_resampled_studies() -> None:
     tally = label_tally(*CODES, "rules")
     drawn = np.random.default_rng(0).integers(60, size=60)
     expected = label_tally(CODES[0][drawn], CODES[1][drawn], "rules")
-    present = [place for place, name in enumerate(tally.names) if "present" not in name]
+    present = [
+        place
+        for place, name in enumerate(tally.names)
+        if not {"macro_present", "macro20"} & {*name.split(".")}
+    ]
     ours = tally.aggregate(tally.statistics[drawn].sum(axis=0))
     np.testing.assert_allclose(ours[present], expected.values()[present])
 
 
 def test_names_are_complete() -> None:
     tally = label_tally(*CODES, "chexbert")
-    assert len(tally.names) == len(set(tally.names)) == 3 * (2 * 4 * 3 + 14 * 4)
+    assert len(tally.names) == len(set(tally.names)) == 3 * (2 * 5 * 3 + 14 * 4)
     assert tally.values().shape == (len(tally.names),)
     assert slug("No Finding") == "no_finding"
     assert [LABELS[place] for place in LABEL_SETS["chexpert5"]] == list(TOP_5)

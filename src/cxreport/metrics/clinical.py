@@ -36,8 +36,11 @@ With ``uncertain_ignored`` a label whose reference is uncertain is left out of t
 draft counts as absent, so that no draft hedges its way out of being scored.
 """
 
-AVERAGES = ("macro", "macro_present", "micro", "example")
-"""Mean over labels; mean over the labels that some reference has; of summed counts; mean over studies."""
+LEAST_POSITIVES = {"macro": 0, "macro_present": 1, "macro20": 20}
+"""Macro average -> how many references have a label that enters it."""
+
+AVERAGES = (*LEAST_POSITIVES, "micro", "example")
+"""Mean over labels; over those that some reference has; that 20 have; of summed counts; mean over studies."""
 
 SCORES = ("precision", "recall", "f1")
 LABEL_SCORES = (*SCORES, "positives")
@@ -112,14 +115,14 @@ class _Policy:
     """The counts of one way to treat uncertain labels: (N, 48) float64.
 
     True positives, false positives and false negatives of the 14 labels, then precision, recall and F1 of
-    every study's label set, for both sets of labels. ``present`` (14,) says which labels any reference has.
+    every study's label set, for both sets of labels. ``positives`` (14,) says how many references have each.
     """
 
     def __init__(self, drafts: np.ndarray, truths: np.ndarray, counted: np.ndarray) -> None:
         outcomes = np.stack([drafts & truths, drafts & ~truths, ~drafts & truths]) & counted
         sets = [outcomes[..., list(places)].sum(axis=-1) for places in LABEL_SETS.values()]
         examples = [score for summed in sets for score in precision_recall_f1(*summed)]
-        self.present = (truths & counted).any(axis=0)
+        self.positives = (truths & counted).sum(axis=0)
         self.counts = np.concatenate([*outcomes.astype(np.float64), np.stack(examples, axis=1)], axis=1)
 
     @classmethod
@@ -131,18 +134,18 @@ class _Policy:
         return cls(np.isin(hypotheses, positive), np.isin(references, positive), counted)
 
     def aggregate(self, sums: np.ndarray, studies: np.ndarray) -> np.ndarray:
-        """Scores (..., 80) in the order of :func:`_rows` of summed counts (..., 48) over `studies` (...)."""
+        """Scores (..., 86) in the order of :func:`_rows` of summed counts (..., 48) over `studies` (...)."""
         counts = sums[..., : 3 * _LABELS].reshape(*sums.shape[:-1], 3, _LABELS)
         by_label = np.stack(precision_recall_f1(*np.moveaxis(counts, -2, 0)), axis=-2)  # (..., 3, 14)
         rows: list[np.ndarray] = []
         for place, labels in enumerate(map(list, LABEL_SETS.values())):
-            present = self.present[labels]
             chosen = by_label[..., labels]
             micro = precision_recall_f1(*np.moveaxis(counts[..., labels].sum(axis=-1), -1, 0))
             start = 3 * (_LABELS + place)
+            for least in LEAST_POSITIVES.values():
+                enough = self.positives[labels] >= least
+                rows.append((chosen * enough).sum(axis=-1) / max(enough.sum(), 1))
             rows += [
-                chosen.mean(axis=-1),
-                (chosen * present).sum(axis=-1) / max(present.sum(), 1),
                 np.stack(micro, axis=-1),
                 ratio(sums[..., start : start + 3], studies[..., None]),
             ]

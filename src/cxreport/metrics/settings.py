@@ -29,8 +29,8 @@ _SETTINGS = {
     "finding": "items are (kind, side), bilateral counts as left and right; division by zero is 0 in averages"
     " and null in tables",
     "chexpert": "<labels>.<labeler>.<average>.<uncertain labels>.<score>; zero_division 0; macro F1 is the"
-    " mean of the labels' F1, macro_present leaves out labels that no reference has, example is the mean"
-    " over studies;"
+    " mean of the labels' F1, macro_present leaves out labels that no reference has, macro20 those that"
+    " fewer than 20 have, example is the mean over studies;"
     " uncertain_ignored leaves out labels whose reference is uncertain, an uncertain draft counts as absent",
 }
 
