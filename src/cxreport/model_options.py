@@ -37,6 +37,9 @@ class EncoderDecoderOptions(RecipeOptions):
     """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
     an encoder that starts from random weights to look; studies without known findings do not enter it.
     Published: none."""
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the words of a report that are hidden, in training, from what writes the next ones: with fewer
+    words to lean on it has to look at the image. Published: none."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -137,6 +140,9 @@ class PrefixOptions(RecipeOptions):
     """Tokens of a report that are learnt, its end included; longer reports are cut (counted)."""
     finding_loss: float = Field(0.0, ge=0)
     """Weight of a second loss, see ``finding_loss`` of the encoder-decoders. Published: none."""
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the words of a report that are hidden, in training, from what writes the next ones: with fewer
+    words to lean on it has to look at the image. Published: none."""
     published: bool = False
     """Do as R2GenGPT's code: a cut report loses its end, ``</s>`` is written out where the tokenizer has no
     such symbol, id 0 pads and, where the tokenizer has no symbol for it, begins a text, and words of id 0

@@ -48,7 +48,7 @@ def naive_greedy(model: LanguageModel, prefix: Prefix, length: int) -> list[int]
     written: list[int] = []
     while len(written) < length and written[-1:] != [model.eos]:
         ids = torch.tensor([[*written, 0]])
-        logits = read_after(model, prefix, ids, torch.ones_like(ids).bool())
+        logits = read_after(model, prefix, model.embed(ids), torch.ones_like(ids).bool())
         written.append(int(logits[0, -1].argmax()))
     return written
 
@@ -61,7 +61,7 @@ def naive_beams(model: LanguageModel, prefix: Prefix, beams: int, length: int) -
         candidates = []
         for score, written in running:
             ids = torch.tensor([[*written, 0]])
-            logprobs = read_after(model, prefix, ids, torch.ones_like(ids).bool())[0, -1].log_softmax(0)
+            logprobs = read_after(model, prefix, model.embed(ids), torch.ones_like(ids).bool())[0, -1].log_softmax(0)
             candidates += [(score + value, [*written, i]) for i, value in enumerate(logprobs.tolist())]
         candidates.sort(key=lambda each: -each[0])
         ended += [each for each in candidates[:beams] if each[1][-1] == model.eos]
@@ -107,8 +107,9 @@ def test_a_prompt_read_once_for_all(model: LanguageModel, prefix: Prefix) -> Non
         shared = search(model, prefix, decoding, IDS, cache)
         assert shared == search(model, prefix, decoding, IDS)
     ids = torch.tensor([[5, 6, 7, 8], [9, 3, 0, 0], [4, 4, 4, 0]])
+    words = model.embed(ids)
     mask = torch.arange(4) < torch.tensor([[4], [2], [3]])
-    shared, plain = read_after(model, prefix, ids, mask, cache), read_after(model, prefix, ids, mask)
+    shared, plain = read_after(model, prefix, words, mask, cache), read_after(model, prefix, words, mask)
     torch.testing.assert_close(shared[mask], plain[mask], atol=1e-4, rtol=1e-4)
     assert cache.get_seq_length() == 6, "nothing is added to what is shared"
     assert begun(model, Prefix(prefix.embeddings[:, -1:], prefix.mask[:, -1:])) is None

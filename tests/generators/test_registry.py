@@ -208,6 +208,18 @@ class TestUntrained:
             alone = generator.features(row(whole, 1, views=1))
             torch.testing.assert_close(generator.features(whole)[1:2], alone, atol=1e-5, rtol=1e-4)
 
+    def test_hidden_words_are_missed_in_training_only(self, name: str) -> None:
+        plain = build(name)
+        if not plain.trainable:
+            return
+        torch.manual_seed(1)
+        options = TINY[name].model_copy(update={"word_dropout": 0.9})
+        hiding = generator_class(name).build(options, train_studies(REPORTS))
+        both = [generator.eval().loss(batch())["loss"].item() for generator in (plain, hiding)]
+        assert both[0] == both[1]
+        both = [generator.train().loss(batch())["loss"].item() for generator in (plain, hiding)]
+        assert abs(both[0] - both[1]) > 1e-3
+
     def test_generating_leaves_mode_and_gradients_alone(self, name: str) -> None:
         generator = build(name).train()
         before = {key: value.clone() for key, value in generator.state_dict().items()}

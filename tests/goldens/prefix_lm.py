@@ -82,7 +82,7 @@ def read(generator: PrefixLM, item: Item, batch: Batch) -> dict[str, Any]:
     """What the published code computes of a training batch."""
     ids, mask = generator.report_ids(batch.reports, generator.options.max_length)
     prefix = generator.prefix(batch, generator.look(batch))
-    embeddings, seen, positions = joined(generator.language_model, prefix, ids, mask)
+    embeddings, seen, positions = joined(prefix, generator.language_model.embed(ids), mask)
     labels = torch.cat(
         [torch.full_like(prefix.mask, -100, dtype=torch.long), ids.masked_fill(ids == 0, -100)], dim=1
     )

@@ -23,6 +23,7 @@ from cxreport.generators.transformer import (
     Places,
     position_table,
 )
+from cxreport.generators.word_dropout import WordDropout
 from cxreport.memories.layers import Dropout, UnbiasedLayerNorm
 from cxreport.model_options import EncoderDecoderOptions
 
@@ -61,6 +62,7 @@ class EncoderDecoder(nn.Module, ABC):
         self.head = nn.Linear(width, words + 1)
         self.feature_dropout = Dropout(options.feature_dropout)
         self.embedding_dropout = Dropout(dropout)
+        self.word_dropout = WordDropout(options.word_dropout)
         self.positions: Tensor
         self.register_buffer("positions", position_table(POSITIONS, width), persistent=False)
 
@@ -103,7 +105,7 @@ class EncoderDecoder(nn.Module, ABC):
 
     def embed(self, ids: Tensor, start: int = 0) -> Tensor:
         """Ids (B, T) at positions start, start + 1, ... to (B, T, D)."""
-        words = self.embedding(ids) * self.embedding.embedding_dim**0.5
+        words = self.word_dropout(self.embedding(ids)) * self.embedding.embedding_dim**0.5
         embedded: Tensor = self.embedding_dropout(words + self.positions[start : start + ids.shape[1]])
         return embedded
 

@@ -59,23 +59,27 @@ def begun(model: LanguageModel, prefix: Prefix) -> Any:
     return cache if isinstance(cache, DynamicCache) else None
 
 
-def read_after(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
-    """Logits (B, T, V) for each of ids (B, T) from what stands before it; `mask` (B, T) are the real ones.
+def read_after(
+    model: LanguageModel, prefix: Prefix, words: Tensor, mask: Tensor, cache: Any = None
+) -> Tensor:
+    """Logits (B, T, V) for each of T tokens from what stands before it.
+
+    `words` (B, T, D) are their embeddings; `mask` (B, T) says which are real.
 
     With the `cache` that :func:`begun` made of `prefix`, that is not read again.
     """
-    embeddings, seen, positions = joined(model, prefix, ids, mask)
+    embeddings, seen, positions = joined(prefix, words, mask)
     if cache is None:
-        return model(embeddings, seen, positions, keep=ids.shape[1] + 1)[:, :-1]
+        return model(embeddings, seen, positions, keep=words.shape[1] + 1)[:, :-1]
     new = slice(prefix.mask.shape[1] - 1, -1)
     logits: Tensor = model(embeddings[:, new], seen[:, :-1], positions[:, new], past=copy.deepcopy(cache))
     return logits
 
 
-def joined(model: LanguageModel, prefix: Prefix, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings (B, P + T, D), mask and positions (B, P + T) of ids (B, T) after `prefix`."""
-    embeddings = in_a_row([prefix.embeddings, model.embed(ids)])
-    after = prefix.mask.sum(dim=1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
+def joined(prefix: Prefix, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings (B, P + T, D), mask and positions (B, P + T) of `words` (B, T, D) after `prefix`."""
+    embeddings = in_a_row([prefix.embeddings, words])
+    after = prefix.mask.sum(dim=1, keepdim=True) + torch.arange(words.shape[1], device=words.device)
     return (
         embeddings,
         torch.cat([prefix.mask, mask], dim=1),

@@ -24,7 +24,7 @@ def image_attention(
     ids. The mean over layers and heads, from one pass over the whole text. UserError for a language model
     that cannot give its attention.
     """
-    embeddings, seen, positions = joined(model, prefix, ids, mask)
+    embeddings, seen, positions = joined(prefix, model.embed(ids), mask)
     network = model.network
     fast = network.config._attn_implementation
     try:

@@ -33,6 +33,7 @@ from cxreport.generators.language_search import Prefix, begun, in_a_row, read_af
 from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
 from cxreport.generators.views import mean_of_views, spread
+from cxreport.generators.word_dropout import WordDropout
 from cxreport.model_options import PrefixOptions
 from cxreport.options import DecodingOptions
 from cxreport.study import Draft
@@ -96,6 +97,7 @@ class PrefixLM(Generator):
         self.language_model = language_model
         self.projection = nn.Linear(encoder.width, language_model.width)
         self.norm = nn.LayerNorm(language_model.width)
+        self.word_dropout = WordDropout(options.word_dropout)
         self.prompt = prompt_of(options, language_model.tokenizer)
         if options.views == "embeddings":
             self.view_embeddings = nn.Parameter(torch.zeros(options.most_views, encoder.width))
@@ -192,7 +194,8 @@ class PrefixLM(Generator):
         seen = self.look(batch)
         prefix = self.prefix(batch, seen)
         self._check_window(prefix.mask.shape[1], report=ids.shape[1])
-        logits = read_after(self.language_model, prefix, ids, mask)
+        words = self.word_dropout(self.language_model.embed(ids))
+        logits = read_after(self.language_model, prefix, words, mask)
         learnt = mask & (ids != 0) if self.options.published else mask
         loss = functional.cross_entropy(logits[learnt].float(), ids[learnt])
         parts = {"loss": loss, "tokens": learnt.sum()}
@@ -341,7 +344,8 @@ class PrefixLM(Generator):
 
     def _logprobs(self, prefix: Prefix, ids: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
         """Log-probabilities (B, T) of ids (B, T) after `prefix`, of which `cache` may be the beginning."""
-        logits = read_after(self.language_model, prefix, ids, mask, cache).float()
+        words = self.language_model.embed(ids)
+        logits = read_after(self.language_model, prefix, words, mask, cache).float()
         return logits.gather(2, ids.unsqueeze(2)).squeeze(2) - logits.logsumexp(dim=2)
 
     def _draft(self, ids: list[int], logprobs: tuple[float, ...], seconds: float) -> Draft:
