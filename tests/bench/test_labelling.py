@@ -44,3 +44,7 @@ def test_a_dataset_is_written_again_with_labels(tmp_path: Path) -> None:
     assert written.sha256 != source.sha256
     again = CliRunner().invoke(app, ["data", "label", str(source.path), "--out", str(tmp_path / "out")])
     assert again.exit_code == 1
+    renewed = ["data", "label", str(source.path), "--out", str(tmp_path / "renewed"), "--renew"]
+    done = CliRunner().invoke(app, renewed)
+    assert "2 labelled, 0 kept, 1 without a report" in done.stderr
+    assert PreparedDataset.open(tmp_path / "renewed").split("val").labels[0] == {"Edema": 1}

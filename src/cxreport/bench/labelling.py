@@ -19,11 +19,13 @@ def label_dataset(
     out: Path,
     *,
     language: Language = "en",
+    renew: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[PreparedDataset, Counter[str]]:
     """Write `dataset` again into `out`, its unlabelled studies with the labels of findings and impression.
 
-    Labels that a study has are kept; a study without a report stays without. Also returns how many studies
+    Labels that a study has are kept, or with `renew` go where it has a report; a study without a report stays
+    as it is. Also returns how many studies
     were ``labelled``, ``kept`` and ``without a report``. Raises UserError as ``write_dataset``.
     """
     counts: Counter[str] = Counter()
@@ -31,7 +33,7 @@ def label_dataset(
     def studies() -> Iterator[Study]:
         for split in dataset.splits:
             for study in dataset.split(split):
-                yield _labelled(study, language, counts)
+                yield _labelled(study, language, renew, counts)
 
     written = write_dataset(
         studies(),
@@ -51,7 +53,7 @@ def report_labels(report: Report, language: Language = "en") -> dict[str, int]:
     return {label: _VALUES[status] for label, status in found.items() if status in _VALUES}
 
 
-def _labelled(study: Study, language: Language, counts: Counter[str]) -> Study:
-    labels = study.labels or report_labels(study.report, language)
-    counts["kept" if study.labels else "labelled" if labels else "without a report"] += 1
-    return replace(study, labels=labels)
+def _labelled(study: Study, language: Language, renew: bool, counts: Counter[str]) -> Study:
+    said = {} if study.labels and not renew else report_labels(study.report, language)
+    counts["labelled" if said else "kept" if study.labels else "without a report"] += 1
+    return replace(study, labels=said or study.labels)

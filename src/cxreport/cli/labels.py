@@ -45,6 +45,9 @@ def label_data(
     data: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     out: OutFolder,
     language: Annotated[ReportLanguage, typer.Option(help="Language of the reports.")] = ReportLanguage.en,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Also where a study has labels, which its report's replace.")
+    ] = False,
 ) -> None:
     """Write a dataset again, with the labels that the reports of its unlabelled studies say."""
     from cxreport.bench.labelling import label_dataset
@@ -55,7 +58,11 @@ def label_data(
     total = sum(split["count"] for split in dataset.info["splits"].values())
     with bars() as bar:
         written, counts = label_dataset(
-            dataset, out, language=language.value, progress=lambda done: bar("Labelling", done, total)
+            dataset,
+            out,
+            language=language.value,
+            renew=renew,
+            progress=lambda done: bar("Labelling", done, total),
         )
     told = ", ".join(f"{counts[what]} {what}" for what in ("labelled", "kept", "without a report"))
     typer.echo(f"Studies: {told}.", err=True)
