@@ -61,7 +61,9 @@ def naive_beams(model: LanguageModel, prefix: Prefix, beams: int, length: int) -
         candidates = []
         for score, written in running:
             ids = torch.tensor([[*written, 0]])
-            logprobs = read_after(model, prefix, model.embed(ids), torch.ones_like(ids).bool())[0, -1].log_softmax(0)
+            logprobs = read_after(model, prefix, model.embed(ids), torch.ones_like(ids).bool())[
+                0, -1
+            ].log_softmax(0)
             candidates += [(score + value, [*written, i]) for i, value in enumerate(logprobs.tolist())]
         candidates.sort(key=lambda each: -each[0])
         ended += [each for each in candidates[:beams] if each[1][-1] == model.eos]

@@ -36,10 +36,10 @@ MODEL = Format("cxreport-model-1", "model folder", "train again")
 def save_model(folder: Path, generator: Generator, recipe: Recipe, provenance: dict[str, Any]) -> None:
     """Write a model folder; an older model folder of that name is replaced in one step.
 
-    The recipe in it does not say where first weights of an encoder, a classifier or banks lay: a model folder
+    The recipe in it does not say where first weights, those of a classifier or banks lay: a model folder
     holds no path of these. Raises UserError when `folder` holds something else or cannot be written.
     """
-    tree = recipe.model_dump(mode="json")
+    tree = recipe.model_dump(mode="json") | {"start": None}
     if "encoder" in tree["model"]:
         tree["model"]["encoder"]["init"] = None
     for option in _PLACES & tree["model"].keys():
@@ -65,6 +65,42 @@ def load_model(folder: Path, language_model: str | None = None) -> tuple[Generat
     check_fit(folder / WEIGHTS, weights, generator.state_dict(), "its recipe")
     generator.load_state_dict(weights)
     return generator.eval(), recipe
+
+
+def begin_from(generator: Generator, options: Any, folder: Path) -> str:
+    """Give `generator`, made of `options`, the weights that it shares with the one in a model folder.
+
+    These are all parameters, and the buffers of encoder and language model; what a generator remembers of its
+    train studies stays there. Returns a sentence for people. Raises UserError where the folder cannot be
+    read, either has no language model or another one, weights of one name differ in shape, and where nothing
+    is shared.
+    """
+    config = read_folder(folder, MODEL)
+    theirs = Recipe.parse(config["recipe"], str(folder / CONFIG)).model
+    for each in (theirs, options):
+        if not isinstance(each, PrefixOptions):
+            raise UserError(
+                f"start is for generators on a language model, and {each.generator} has its own vocabulary;"
+                " take the encoder of a run with --init."
+            )
+    own = generator.state_dict()
+    movable = {name for name, _ in generator.named_parameters()} | {
+        name for name in own if name.startswith(("encoder.", "language_model."))
+    }
+    given = {
+        name: value for name, value in read_tensors(folder / WEIGHTS).items() if name in movable & own.keys()
+    }
+    other = [name for name, value in given.items() if value.shape != own[name].shape]
+    if other:
+        raise UserError(
+            f"{folder} does not fit: {other[0]} is {tuple(given[other[0]].shape)} there and"
+            f" {tuple(own[other[0]].shape)} here; start with the encoder and the sizes that it has."
+        )
+    if not any(name.startswith("encoder.") for name in given):
+        raise UserError(f"{folder} shares no weights with this generator; start from one with its encoder.")
+    generator.load_state_dict(own | given)
+    new = sorted({name.split(".")[0] for name in movable & own.keys() - given.keys()})
+    return f"{len(given)} tensors are those of {folder}; new: {', '.join(new) or 'none'}."
 
 
 def _with_language_model(recipe: Recipe, path: str) -> Recipe:

@@ -45,6 +45,10 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Start from the encoder of this pre-training run or encoder folder.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Start from all of this trained generator on the same language model."),
+    ] = None,
     language_model: Annotated[
         str | None, typer.Option(help="Folder of the language model, for recipes that have one.")
     ] = None,
@@ -63,6 +67,7 @@ def train(
     from cxreport.recipe import Recipe
 
     given = [f"model.encoder.init={model_inside(init)}"] if init else []
+    given += [f"start={start}"] if start else []
     given += [f"model.language_model.path={language_model}"] if language_model else []
     chosen = Recipe.load(recipe, given + (changes or []))
 

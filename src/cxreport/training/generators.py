@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cxreport.checkpoints import save_model
+from cxreport.checkpoints import begin_from, save_model
 from cxreport.data.store import PreparedDataset
 from cxreport.generators import generator_class
 from cxreport.generators.base import Generator, TrainStudies
 from cxreport.memories.leaks import refuse_leaks
-from cxreport.recipe import Recipe
+from cxreport.recipe import Recipe, model_inside
 from cxreport.training.batches import RunStudies
 from cxreport.training.provenance import dataset_facts
 from cxreport.training.subject import Built, Subject
@@ -29,6 +29,8 @@ def generator_subject(recipe: Recipe, dataset: PreparedDataset) -> Subject:
         facts = dataset_facts(dataset)
         train = TrainStudies(studies.reports, studies.train, recipe.data, recipe.seed, facts, studies.val)
         generator = generator_class(recipe.model.generator).build(recipe.model, train)
+        if recipe.start is not None:
+            logger.info(begin_from(generator, recipe.model, model_inside(Path(recipe.start))))
         refuse_leaks(generator.banks(), dataset)
         truncated = generator.truncated(studies.reports)
         if truncated:

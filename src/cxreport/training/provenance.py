@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 import cxreport
+from cxreport.checkpoints import read_provenance
 from cxreport.data.store import PreparedDataset
 from cxreport.encoders.folder import origin
-from cxreport.recipe import RecipeFile
+from cxreport.recipe import RecipeFile, model_inside
+from cxreport.weights.folder import WEIGHTS, digest_of
 
 PACKAGES = (
     "cxreport",
@@ -40,12 +42,23 @@ def facts(recipe: RecipeFile, dataset: dict[str, Any], init: str | None, system:
         "seed": recipe.seed,
         "dataset": dataset,
         "encoder_init": origin(Path(init)) if init else None,
+        "start": start_origin(getattr(recipe, "start", None)),
         "parameters": sum(parameter.numel() for parameter in system.parameters()),
         "parameters_trained": sum(part.numel() for part in system.parameters() if part.requires_grad),
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),
         "machine": machine(),
     }
+
+
+def start_origin(start: str | None) -> dict[str, Any] | None:
+    """What the generator that a run starts from was made from; None without one."""
+    if start is None:
+        return None
+    folder = model_inside(Path(start))
+    provenance = read_provenance(folder)
+    known = {name: provenance[name] for name in ("recipe", "dataset") if name in provenance}
+    return known | {"weights_sha256": digest_of(folder / WEIGHTS)}
 
 
 def dataset_facts(dataset: PreparedDataset) -> dict[str, str]:
