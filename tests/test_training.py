@@ -366,6 +366,14 @@ def test_lightning_is_silent_and_leaves_no_folder_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_mixed_precision_ends_near_the_weights_of_full_precision(
+    dataset: PreparedDataset, unbroken: Path, tmp_path: Path
+) -> None:
+    fit(recipe(keep="last", precision="bf16"), dataset, tmp_path / "run")
+    for name, tensor in weights(tmp_path / "run").items():
+        torch.testing.assert_close(tensor, weights(unbroken)[name], atol=0.05, rtol=0.05)
+
+
 def test_half_precision_needs_a_gpu(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
