@@ -124,6 +124,9 @@ class TrainingOptions(RecipeOptions):
     max_minutes: float | None = Field(None, gt=0)
     """Stop after the epoch in which this many minutes of training have passed (resumed time counts)."""
     batch_size: int = Field(16, ge=1)
+    like_lengths: bool = False
+    """Fill a training batch with reports of like length, so that little of it is padding: a language model
+    takes less time. Without reports it changes nothing."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of all parameters but the encoder's."""
     encoder_learning_rate: float | None = Field(None, gt=0)

@@ -25,6 +25,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CACHE_BYTES = 2 * 2**30
 """Decoded images (one byte a pixel) are kept in memory when a whole split needs no more than this."""
+LENGTH_POOL = 32
+"""Batches among which texts of like length are looked for."""
 
 _NO_IMAGES = torch.empty(0, 3, 1, 1)
 _PUBLISHED_RESIZE = 256 / 224
@@ -248,7 +250,8 @@ class EpochSampler(Sampler[int]):
     The order is drawn when the first index is taken, so that ``iter()`` may precede ``set_epoch()``, as
     it does in Lightning when a run is resumed. With `parts` (size, weight), which lie one after another, an
     epoch of the same length takes of each as its weight says, see :func:`mixed_order`; what comes again in
-    an epoch is then numbered as a repeat, see :func:`repeats_numbered`.
+    an epoch is then numbered as a repeat, see :func:`repeats_numbered`. With `lengths` (of all n) and
+    `batch_size` what comes in one batch is of like length, see :func:`alike_together`.
     """
 
     def __init__(
@@ -261,6 +264,8 @@ class EpochSampler(Sampler[int]):
         shuffle: bool = True,
         on_epoch: Callable[[int], None] | None = None,
         parts: Sequence[tuple[int, float]] = (),
+        lengths: Sequence[int] = (),
+        batch_size: int = 1,
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} must be at least 0 and below world {world}")
@@ -269,6 +274,7 @@ class EpochSampler(Sampler[int]):
         self._shuffle = shuffle
         self._on_epoch = on_epoch
         self._parts = parts
+        self._lengths, self._batch_size = np.asarray(lengths), batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order of this epoch; `on_epoch` (the dataset's ``set_epoch``) hears of it too."""
@@ -291,7 +297,27 @@ class EpochSampler(Sampler[int]):
         else:
             order = rng.permutation(self._n)
         order = np.resize(order, len(self) * self._world)
+        if len(self._lengths):
+            lengths = self._lengths[order % self._n]
+            order = order[alike_together(lengths, self._batch_size * self._world, rng)]
         yield from order[self._rank :: self._world].tolist()
+
+
+def alike_together(lengths: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """An order (N,) of N texts in which every `batch` in a row have like `lengths`; a smaller one is last.
+
+    Of every :data:`LENGTH_POOL` batches in a row the texts are sorted; then whole batches are shuffled.
+    """
+    pool = LENGTH_POOL * batch
+    order = np.concatenate(
+        [
+            start + np.argsort(lengths[start : start + pool], kind="stable")
+            for start in range(0, len(lengths), pool)
+        ]
+    )
+    whole = len(order) // batch
+    rows = order[: whole * batch].reshape(whole, batch)
+    return np.concatenate([rng.permutation(rows).reshape(-1), order[whole * batch :]])
 
 
 def mixed_order(parts: Sequence[tuple[int, float]], n: int, rng: np.random.Generator) -> np.ndarray:
@@ -336,12 +362,14 @@ def loader(
     rank: int = 0,
     world: int = 1,
     parts: Sequence[tuple[int, float]] = (),
+    lengths: Sequence[int] = (),
     images: bool = True,
 ) -> DataLoader[Item]:
     """Batches of `studies`: shuffled and augmented where `train`, else in order and plain.
 
-    The last batch may be smaller; without `images` batches hold the texts alone. The sampler is
-    ``loader.sampler``; a Lightning trainer needs ``use_distributed_sampler=False``. Raises UserError when
+    With `lengths` of their texts, those of a batch of `train` are of like length. The last batch may be
+    smaller; without `images` batches hold the texts alone. The sampler is ``loader.sampler``; a Lightning
+    trainer needs ``use_distributed_sampler=False``. Raises UserError when
     `studies` is empty.
     """
     if not len(studies):
@@ -351,7 +379,15 @@ def loader(
         items = StudyImages(studies, options, augment=train and options.augment, seed=seed)
     heard = items.set_epoch if train else None
     sampler = EpochSampler(
-        len(studies), seed, rank, world, shuffle=train, on_epoch=heard, parts=parts if train else ()
+        len(studies),
+        seed,
+        rank,
+        world,
+        shuffle=train,
+        on_epoch=heard,
+        parts=parts if train else (),
+        lengths=lengths if train else (),
+        batch_size=batch_size,
     )
     return _LateLoader(
         items,

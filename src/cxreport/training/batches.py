@@ -88,5 +88,8 @@ class Batches(lightning.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             parts=self._studies.parts,
+            lengths=[len(text) for text in self._studies.reports]
+            if self._recipe.training.like_lengths
+            else (),
             images=self._studies.images,
         )

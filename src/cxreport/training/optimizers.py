@@ -35,7 +35,7 @@ def build_optimizer(
     groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer
     if options.optimizer == "adamw":
-        # one kernel for all: on a CPU a third of the time; Lightning clips no such gradients in mixed precision
+        # one kernel for all, on a CPU a third of the time; in mixed precision Lightning does not clip for it
         fused = options.precision == "32" and options.strategy != "fsdp"
         optimizer = torch.optim.AdamW(
             groups, betas=options.betas, weight_decay=options.weight_decay, fused=fused
