@@ -115,14 +115,7 @@ class Recipe(RecipeFile):
     decoding: DecodingOptions = DecodingOptions()
     start: str | None = Field(None, min_length=1)
     """Folder of a trained generator on the same language model, whose weights are the first ones of this one
-    (``cxreport train --from``)."""
-
-    @model_validator(mode="after")
-    def _one_origin_of_the_encoder(self) -> Self:
-        encoder = getattr(self.model, "encoder", None)
-        if self.start is not None and encoder is not None and encoder != encoder.untrained():
-            raise ValueError("start has an encoder already; leave out model.encoder.init and pretrained")
-        return self
+    (``cxreport train --from``); where ``model.encoder`` is another one, only those of the language model."""
 
     @model_validator(mode="after")
     def _generator_heeds_the_decoding(self) -> Self:

@@ -66,6 +66,18 @@ def test_a_generator_with_more_parts_takes_all_of_one_with_fewer(tmp_path: Path)
     assert told.endswith("new: memory_projection, queries, report_memory, visual_memory.")
 
 
+def test_of_one_with_another_encoder_the_language_model_is_taken_alone(tmp_path: Path) -> None:
+    first, folder = saved(GPT, tmp_path / "gpt")
+    for encoder in (EncoderOptions(width=8), EncoderOptions(width=4, init="weights of its own")):
+        options = GPT.model_copy(update={"encoder": encoder})
+        fresh, begun = (build(GPT if encoder.init else options, 2) for _ in range(2))
+        told = begin_from(begun, options, folder)
+        assert told.endswith("new: encoder, norm, projection.")
+        before, given = fresh.state_dict(), first.state_dict()
+        for name, value in begun.state_dict().items():
+            assert torch.equal(value, (given if name.startswith("language_model.") else before)[name])
+
+
 def test_what_names_the_banks_of_the_first_is_left_there(tmp_path: Path) -> None:
     first = build(AMMRG, 1)
     first.state_dict()["report_memory.sha256"].fill_(7)
@@ -79,13 +91,18 @@ def test_what_names_the_banks_of_the_first_is_left_there(tmp_path: Path) -> None
 
 def test_other_sizes_language_models_and_kinds_are_refused(tmp_path: Path) -> None:
     _, folder = saved(GPT, tmp_path / "gpt")
-    wider = GPT.model_copy(update={"encoder": EncoderOptions(width=8)})
-    with pytest.raises(UserError, match=r"does not fit: encoder.*is \(.*\) there and \(.*\) here"):
-        begin_from(build(wider, 1), wider, folder)
+    other = AMMRG.model_copy(update={"queries": AMMRG.queries.model_copy(update={"width": 24})})
+    _, memories = saved(AMMRG, tmp_path / "ammrg")
+    with pytest.raises(UserError, match=r"does not fit: .*is \(.*\) there and \(.*\) here"):
+        begin_from(build(other, 1), other, memories)
+    frozen = GPT.model_copy(
+        update={
+            "encoder": EncoderOptions(width=8),
+            "language_model": GPT.language_model.model_copy(update={"tuning": "frozen"}),
+        }
+    )
+    with pytest.raises(UserError, match="shares no weights"):
+        begin_from(build(frozen, 1), frozen, folder)
     words = R2GenOptions(encoder=EncoderOptions(width=4), width=24, heads=4, memory_heads=3)
     with pytest.raises(UserError, match="r2gen has its own vocabulary"):
         begin_from(build(words, 1), words, folder)
-    with pytest.raises(ValueError, match="start has an encoder already"):
-        Recipe(
-            name="t", start="x", model=GPT.model_copy(update={"encoder": EncoderOptions(width=4, init="y")})
-        )

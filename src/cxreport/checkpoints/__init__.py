@@ -70,13 +70,14 @@ def load_model(folder: Path, language_model: str | None = None) -> tuple[Generat
 def begin_from(generator: Generator, options: Any, folder: Path) -> str:
     """Give `generator`, made of `options`, the weights that it shares with the one in a model folder.
 
-    These are all parameters, and the buffers of encoder and language model; what a generator remembers of its
+    These are all parameters, and the buffers of encoder and language model; where `options` name another
+    encoder, or weights for it, only what was trained of the language model. What a generator remembers of its
     train studies stays there. Returns a sentence for people. Raises UserError where the folder cannot be
     read, either has no language model or another one, weights of one name differ in shape, and where nothing
     is shared.
     """
     config = read_folder(folder, MODEL)
-    theirs = Recipe.parse(config["recipe"], str(folder / CONFIG)).model
+    theirs: Any = Recipe.parse(config["recipe"], str(folder / CONFIG)).model
     for each in (theirs, options):
         if not isinstance(each, PrefixOptions):
             raise UserError(
@@ -84,22 +85,21 @@ def begin_from(generator: Generator, options: Any, folder: Path) -> str:
                 " take the encoder of a run with --init."
             )
     own = generator.state_dict()
-    movable = {name for name, _ in generator.named_parameters()} | {
-        name for name in own if name.startswith(("encoder.", "language_model."))
-    }
-    given = {
-        name: value for name, value in read_tensors(folder / WEIGHTS).items() if name in movable & own.keys()
-    }
+    parameters = {name for name, _ in generator.named_parameters()}
+    movable = {name for name in own if name in parameters or name.startswith("encoder.")}
+    wanted = {name for name in own if name.startswith("language_model.")}
+    wanted |= movable if options.encoder == theirs.encoder else set()
+    given = {name: value for name, value in read_tensors(folder / WEIGHTS).items() if name in wanted}
     other = [name for name, value in given.items() if value.shape != own[name].shape]
     if other:
         raise UserError(
             f"{folder} does not fit: {other[0]} is {tuple(given[other[0]].shape)} there and"
             f" {tuple(own[other[0]].shape)} here; start with the encoder and the sizes that it has."
         )
-    if not any(name.startswith("encoder.") for name in given):
+    if not parameters & given.keys():
         raise UserError(f"{folder} shares no weights with this generator; start from one with its encoder.")
     generator.load_state_dict(own | given)
-    new = sorted({name.split(".")[0] for name in movable & own.keys() - given.keys()})
+    new = sorted({name.split(".")[0] for name in movable - given.keys()})
     return f"{len(given)} tensors are those of {folder}; new: {', '.join(new) or 'none'}."
 
 
