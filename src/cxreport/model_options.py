@@ -127,6 +127,12 @@ class PrefixOptions(RecipeOptions):
     generator: str
     encoder: EncoderOptions = EncoderOptions()
     language_model: LanguageModelOptions
+    variant: Literal["shallow", "delta", "deep"] = "deep"
+    """What of the encoder is trained: nothing, low-rank updates of its attention, everything. Published of
+    R2GenGPT; of the others ``deep``."""
+    encoder_lora: LoraOptions = LoraOptions(dropout=0.0, targets=("qkv", "query_key_value", "in_projection"))
+    """Used with ``variant: delta``; of a layer that makes query, key and value, query and value are updated,
+    as published. Its dropout must be 0: the weights are updated, not what enters them."""
     views: Literal["mean", "concatenate", "embeddings"] = "mean"
     """How the tokens of several views are joined: their mean over the present views (published), one view
     after another, or the latter with a learnt vector for every place of a view."""
@@ -153,11 +159,6 @@ class R2GenGPTOptions(PrefixOptions):
     """R2GenGPT (Wang et al., Meta-Radiology 2023)."""
 
     generator: Literal["r2gengpt"] = "r2gengpt"
-    variant: Literal["shallow", "delta", "deep"] = "deep"
-    """What of the encoder is trained: nothing, low-rank updates of its attention, everything."""
-    encoder_lora: LoraOptions = LoraOptions(dropout=0.0, targets=("qkv", "query_key_value", "in_projection"))
-    """Used with ``variant: delta``; of a layer that makes query, key and value, query and value are updated,
-    as published. Its dropout must be 0: the weights are updated, not what enters them."""
 
 
 class R2GenCSROptions(PrefixOptions):

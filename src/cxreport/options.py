@@ -126,7 +126,8 @@ class TrainingOptions(RecipeOptions):
     batch_size: int = Field(16, ge=1)
     like_lengths: bool = False
     """Fill a training batch with reports of like length, so that little of it is padding: a language model
-    takes less time. Without reports it changes nothing."""
+    takes less time. Without reports it changes nothing. An encoder with batch norm that is trained would see
+    batches of normal studies alone, since their reports are short: freeze it."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of all parameters but the encoder's."""
     encoder_learning_rate: float | None = Field(None, gt=0)

@@ -30,7 +30,7 @@ GPT = R2GenGPTOptions(
     language_model=LanguageModelOptions(path=words_folder(), tuning="full"),
     prompt="none",
 )
-SHARED = GPT.model_dump(exclude={"generator", "variant", "encoder_lora"})
+SHARED = GPT.model_dump(exclude={"generator"})
 AMMRG = AMMRGOptions(
     **SHARED,
     queries=QueryOptions(width=12, layers=1, heads=2, feed_forward=16, dropout=0.0),

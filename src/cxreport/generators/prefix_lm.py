@@ -30,6 +30,7 @@ from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
 from cxreport.generators.language_search import Prefix, begun, in_a_row, read_after, search
+from cxreport.generators.low_rank import add_low_rank
 from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
 from cxreport.generators.views import mean_of_views, spread
@@ -81,7 +82,7 @@ class Part:
 class PrefixLM(Generator):
     """Image encoder, projection with layer norm, and a causal language model.
 
-    Trained are the encoder (see :meth:`freeze_encoder`), the projection, and of the language model what
+    Trained are of the encoder what ``options.variant`` says, the projection, and of the language model what
     ``options.language_model.tuning`` says. Raises UserError for a tokenizer without a symbol that ends texts.
     """
 
@@ -104,6 +105,10 @@ class PrefixLM(Generator):
         if options.finding_loss:
             self.finding_head = FindingHead(encoder.width)
         self._encoder_frozen = False
+        if options.variant == "shallow":
+            self.freeze_encoder()
+        elif options.variant == "delta":
+            add_low_rank(encoder, options.encoder_lora)
 
     @classmethod
     def build(cls, options: Any, train: TrainStudies) -> Self:
