@@ -387,6 +387,15 @@ def test_a_split_is_drafted_and_scored(trained: Path, phantoms: Path, tmp_path: 
     assert set(scores["controls"]) >= {"most_frequent", "random_train", "nearest_neighbour"}
 
 
+def test_a_draft_is_searched_as_set_says(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.jsonl"
+    result = run("generate", trained, phantoms, "--out", out, "--set", "decoding.max_length=3")
+    assert result.exit_code == 0, result.output
+    drafts = [json.loads(line)["hypothesis"].split() for line in out.read_text().splitlines()]
+    assert all(len(words) <= 3 for words in drafts)
+    assert "only the search" in refused("generate", trained, phantoms, "--out", out, "--set", "seed=1")
+
+
 def test_images_are_drafted_with_the_disclaimer(trained: Path, tmp_path: Path) -> None:
     images, _ = images_and_csv(tmp_path, bad=1)
     result = run("generate", trained / "model", images / "0.png", images / "12.png")

@@ -9,7 +9,8 @@ import pytest
 
 from cxreport.errors import UserError
 from cxreport.model_options import ModelOptions
-from cxreport.recipe import Recipe
+from cxreport.options import DecodingOptions
+from cxreport.recipe import Recipe, with_decoding
 
 GENERATORS = sorted(
     options.model_fields["generator"].default for options in get_args(get_args(ModelOptions)[0])
@@ -182,6 +183,23 @@ def test_only_the_change_that_is_wrong_is_blamed(file: Path) -> None:
     with pytest.raises(UserError, match=r"r\.yaml: training\.epochs must be at least 1"):
         Recipe.load(file, ["training.batch_size=4"])
     assert Recipe.load(file, ["training.epochs=2"]).training.epochs == 2
+
+
+def test_of_a_trained_model_the_search_alone_can_be_changed() -> None:
+    recipe = Recipe.load("demo")
+    changed = with_decoding(recipe, ["decoding.method=beam", "decoding.beam_size=5"])
+    assert (changed.decoding.method, changed.decoding.beam_size) == ("beam", 5)
+    assert changed.model == recipe.model
+    assert with_decoding(recipe, []) is recipe
+    with pytest.raises(UserError, match=r"--set model\.width=8: of a trained model only the search"):
+        with_decoding(recipe, ["model.width=8"])
+    with pytest.raises(UserError, match=r"r2gen does not know decoding\.guidance"):
+        with_decoding(recipe, ["decoding.guidance=3"])
+
+
+def test_guidance_excludes_beams() -> None:
+    with pytest.raises(ValueError, match="guidance exists for method: greedy and sample only"):
+        DecodingOptions(method="beam", guidance=1.0)
 
 
 def test_a_bare_name_is_a_recipe_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,10 @@ class DecodingOptions(RecipeOptions):
     """Scores of tokens that were written before are divided by this (multiplied where negative)."""
     no_repeat_ngram: int = Field(0, ge=0)
     """So many tokens in a row are never written twice; 0 does not look."""
+    guidance: float = Field(0.0, ge=0, le=20)
+    """How much more the image counts than what would be written without it: a token's log-probability grows
+    by this times its difference to that without any image tokens, among tokens that are at least a tenth as
+    probable as the first. Not for ``method: beam``."""
     temperature: float = Field(1.0, gt=0)
     """For ``method: sample``."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -206,6 +210,8 @@ class DecodingOptions(RecipeOptions):
         for name in ("temperature", "top_p", "seed"):
             if self.method != "sample" and name in self.changed():
                 raise ValueError(f"{name} needs method: sample")
+        if self.guidance and self.method == "beam":
+            raise ValueError("guidance exists for method: greedy and sample only")
         if self.min_new_tokens >= self.max_length:
             raise ValueError(
                 f"min_new_tokens ({self.min_new_tokens}) must be below max_length ({self.max_length})"

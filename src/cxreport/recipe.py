@@ -127,6 +127,18 @@ class Recipe(RecipeFile):
         return self
 
 
+def with_decoding(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe of a trained model with ``decoding.a=b`` changes; UserError for any other one."""
+    for change in changes:
+        if not change.startswith("decoding."):
+            raise UserError(
+                f"--set {change}: of a trained model only the search can be changed: decoding.OPTION=VALUE."
+            )
+    return (
+        Recipe.changed(recipe.model_dump(mode="json"), changes, "the model's recipe") if changes else recipe
+    )
+
+
 def model_inside(folder: Path) -> Path:
     """The model of a run folder; any other folder is itself one of a model or of an encoder."""
     inside = folder / "model"

@@ -53,6 +53,23 @@ def naive_greedy(model: LanguageModel, prefix: Prefix, length: int) -> list[int]
     return written
 
 
+def naive_guided(model: LanguageModel, prefix: Prefix, blind: Prefix, strength: float) -> list[int]:
+    """Equations 3 and 4 of visual contrastive decoding at every step, all read again for each."""
+    written: list[int] = []
+    while len(written) < 14 and written[-1:] != [model.eos]:
+        ids = torch.tensor([[*written, 0]])
+        seen, without = (
+            read_after(model, each, model.embed(ids), torch.ones_like(ids).bool())[0, -1].softmax(dim=0)
+            for each in (prefix, blind)
+        )
+        score = (1 + strength) * seen.log() - strength * without.log()
+        plausible = seen >= 0.1 * seen.max()
+        written.append(
+            max(range(len(score)), key=lambda token: (bool(plausible[token]), float(score[token])))
+        )
+    return written
+
+
 def naive_beams(model: LanguageModel, prefix: Prefix, beams: int, length: int) -> list[int]:
     """Beam search without cache, batch or length penalty."""
     running: list[tuple[float, list[int]]] = [(0.0, [])]
@@ -100,6 +117,17 @@ def test_a_study_alone_is_written_as_in_a_batch(
     together = search(model, prefix, decoding, IDS)
     each = [search(model, alone(prefix, index), decoding, IDS[index : index + 1])[0] for index in range(3)]
     assert together == each
+
+
+@torch.no_grad()
+def test_guidance_is_that_of_the_paper(model: LanguageModel, prefix: Prefix) -> None:
+    """Cached and in a batch of unequal prompts as by hand, and another text than without."""
+    words = model.embed(torch.tensor([[1, 4]]).expand(3, -1))
+    blind = Prefix(words, torch.ones(3, 2, dtype=torch.bool))
+    guided = search(model, prefix, options(guidance=2.0), IDS, begun(model, prefix), blind)
+    by_hand = [naive_guided(model, alone(prefix, index), alone(blind, index), 2.0) for index in range(3)]
+    assert guided == by_hand
+    assert guided != search(model, prefix, options(), IDS)
 
 
 @torch.no_grad()

@@ -287,6 +287,24 @@ class TestDrafts:
             assert len(draft.token_logprobs) == 12
             assert not draft.finished or draft.text
 
+    def test_guidance_compares_with_the_texts_of_the_prompt_alone(self) -> None:
+        generator = build()
+        language = generator.language_model
+        blind = generator.blind_prefix(batch(), generator.look(batch()))
+        texts = "Human: <Img>", f"</Img> {generator.options.instruction} \nAssistant:"
+        ids = [language.bos, *language.tokens(texts[0]), *language.tokens(texts[1])]
+        expected = language.embed(torch.tensor(ids)).expand(2, -1, -1)
+        torch.testing.assert_close(blind.embeddings, expected, atol=0, rtol=0)
+        guided = GREEDY.model_copy(update={"guidance": 3.0})
+        alone = [generator.generate(row(batch(), index), guided)[0].text for index in range(2)]
+        assert [draft.text for draft in generator.generate(batch(), guided)] == alone
+        assert alone != [draft.text for draft in generator.generate(batch(), GREEDY)]
+
+    def test_guidance_needs_something_that_begins_a_text(self) -> None:
+        generator = build(bytes_folder(), prompt="none")
+        with pytest.raises(UserError, match=r"guidance.*no symbol that begins a text"):
+            generator.generate(batch(), GREEDY.model_copy(update={"guidance": 1.0}))
+
     def test_a_word_generators_option_is_refused(self) -> None:
         with pytest.raises(UserError, match=r"does not know decoding.block_trigrams"):
             build().generate(batch(), DecodingOptions(method="greedy", block_trigrams=True))

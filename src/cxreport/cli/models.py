@@ -10,7 +10,7 @@ import typer
 
 from cxreport import DISCLAIMER
 from cxreport.cli.common import AsJson, app
-from cxreport.recipe import model_inside
+from cxreport.recipe import model_inside, with_decoding
 from cxreport.terminal import bars, drafts_tree, print_drafts, print_json, print_scores, tell_exclusions
 
 
@@ -99,6 +99,10 @@ def generate(
         str | None,
         typer.Option(help="Where the model's language model lies, if no longer where it was trained."),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Search otherwise than trained: decoding.method=greedy (again for more)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft reports for a split of a prepared dataset, or for image files."""
@@ -115,6 +119,7 @@ def generate(
     from cxreport.generators.prediction_file import write_predictions
 
     generator, recipe = load_model(model_inside(model), language_model)
+    recipe = with_decoding(recipe, changes or [])
     if torch.cuda.is_available():
         generator.to("cuda")
     elif fast:

@@ -122,6 +122,14 @@ class LanguageModel(nn.Module):
         """Keys and values of embeddings (B, T, D), as transformers keeps them."""
         return self._read(embeddings, mask, positions, 1, None, True)[self.cache_name]
 
+    def advance(self, embeddings: Tensor, mask: Tensor, positions: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """Logits (B, V) after the last of embeddings (B, T, D), and the cache `past` with these added.
+
+        `mask` and `positions` as in :meth:`forward`; `past` is None at the beginning.
+        """
+        found = self._read(embeddings, mask, positions, 1, past, True)
+        return found.logits[:, -1], found[self.cache_name]
+
     def _read(
         self, embeddings: Tensor, mask: Tensor, positions: Tensor, keep: int, past: Any, use_cache: bool
     ) -> Any:

@@ -175,6 +175,23 @@ class PrefixLM(Generator):
         self._check_window(prefix.mask.shape[1], image)
         return prefix
 
+    def blind_prefix(self, batch: Batch, seen: Seen) -> Prefix:
+        """The texts of the prompt alone, the same for all studies, for ``decoding.guidance``.
+
+        UserError where there is neither a text nor a symbol that begins one.
+        """
+        bos, parts = self._begin(), self.prompt_parts(batch, seen)
+        texts = [part.text for part in parts if part.embeddings is None]
+        ids = [] if bos is None else [bos]
+        ids += [token for text in texts for token in self.language_model.tokens(text)]
+        if not ids:
+            raise UserError(
+                "decoding.guidance compares with a text that begins without the image, and this language"
+                " model has no symbol that begins a text (bos_token); set model.prompt."
+            )
+        rows = torch.tensor(ids, device=self.norm.weight.device).expand(len(batch), -1)
+        return Prefix(self.language_model.embed(rows), torch.ones_like(rows, dtype=torch.bool))
+
     def report_ids(self, reports: Sequence[str], max_length: int | None = None) -> tuple[Tensor, Tensor]:
         """Ids (B, T) of `reports`, at most `max_length` of each, ends included, and which (B, T) are real."""
         rows = [self._encoded(report)[:max_length] for report in reports]
@@ -221,10 +238,12 @@ class PrefixLM(Generator):
         training = self.training
         self.eval()
         with torch.inference_mode():
-            prefix = self.prefix(batch, self.look(batch))
+            seen = self.look(batch)
+            prefix = self.prefix(batch, seen)
             self._check_window(prefix.mask.shape[1], report=decoding.max_length)
             cache = begun(self.language_model, prefix)
-            written = search(self.language_model, prefix, decoding, batch.study_ids, cache)
+            blind = self.blind_prefix(batch, seen) if decoding.guidance else None
+            written = search(self.language_model, prefix, decoding, batch.study_ids, cache, blind)
             if self.options.published:
                 written = [self._until_end(ids) for ids in written]
             logprobs = self._logprobs(prefix, *self._padded(written), cache)
