@@ -99,7 +99,9 @@ def tokens_again(generator: PrefixLM, prefix: Prefix) -> FullPrefix:
             prefix.embeddings.repeat_interleave(beams, dim=0), prefix.mask.repeat_interleave(beams, dim=0)
         )
         asked = torch.cat([written, torch.zeros(len(written), 1, dtype=torch.long)], dim=1)
-        logits = read_after(model, repeated, model.embed(asked), torch.ones_like(asked, dtype=torch.bool))[:, -1]
+        logits = read_after(model, repeated, model.embed(asked), torch.ones_like(asked, dtype=torch.bool))[
+            :, -1
+        ]
         return logits.float().log_softmax(dim=-1).unflatten(0, ids.shape[:2])
 
     return FullPrefix(read, len(prefix.mask))
