@@ -23,10 +23,9 @@ def inside(root: Path, name: str) -> Path | None:
         return None
     path = root.joinpath(relative)
     try:
-        if relative.name == ".." or path.is_symlink():
-            real = path.resolve()
-        else:
-            real = _real_folder(path.parent) / path.name
+        real = path.resolve() if relative.name == ".." else _real_folder(path.parent) / path.name
+        if real.is_symlink():
+            real = real.resolve()
         return path if real.is_relative_to(_real_folder(root)) else None
     except (OSError, ValueError, RuntimeError):
         return None
