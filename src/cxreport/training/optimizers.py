@@ -35,11 +35,7 @@ def build_optimizer(
     groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer
     if options.optimizer == "adamw":
-        # one kernel for all, on a CPU a third of the time; in mixed precision Lightning does not clip for it
-        fused = options.precision == "32" and options.strategy != "fsdp"
-        optimizer = torch.optim.AdamW(
-            groups, betas=options.betas, weight_decay=options.weight_decay, fused=fused
-        )
+        optimizer = torch.optim.AdamW(groups, betas=options.betas, weight_decay=options.weight_decay)
     else:
         optimizer = torch.optim.Adam(
             groups, betas=options.betas, weight_decay=options.weight_decay, amsgrad=True
