@@ -193,8 +193,15 @@ def test_of_a_trained_model_the_search_alone_can_be_changed() -> None:
     assert with_decoding(recipe, []) is recipe
     with pytest.raises(UserError, match=r"--set model\.width=8: of a trained model only the search"):
         with_decoding(recipe, ["model.width=8"])
-    with pytest.raises(UserError, match=r"r2gen does not know decoding\.guidance"):
-        with_decoding(recipe, ["decoding.guidance=3"])
+    with pytest.raises(UserError, match=r"r2gen does not know decoding\.top_p"):
+        with_decoding(recipe, ["decoding.method=sample", "decoding.top_p=0.5"])
+
+
+def test_guidance_of_a_word_generator_needs_that_it_was_trained_for_it() -> None:
+    with pytest.raises(UserError, match=r"guidance needs .* trained with model\.image_dropout above 0"):
+        with_decoding(Recipe.load("demo"), ["decoding.guidance=3"])
+    trained = Recipe.load("demo", ["model.image_dropout=0.1"])
+    assert with_decoding(trained, ["decoding.guidance=3"]).decoding.guidance == 3
 
 
 def test_guidance_excludes_beams() -> None:

@@ -9,16 +9,43 @@ from pydantic import Field, field_validator, model_validator
 from cxreport.options import DecodingOptions, EncoderOptions, QueryOptions, RecipeOptions
 
 
-class EncoderDecoderOptions(RecipeOptions):
-    """What the generators with an encoder-decoder of their own share; defaults as published for IU X-ray."""
+class GeneratorOptions(RecipeOptions):
+    """What all generators share."""
 
-    KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset(
-        {"method", "beam_size", "max_length", "block_trigrams", "batch_size"}
-    )
+    KNOWN_DECODING: ClassVar[frozenset[str]]
     """Options of ``decoding`` that these generators heed; any other one set is an error."""
 
     generator: str
+
+    def refusal(self, decoding: DecodingOptions) -> str | None:
+        """Why this generator cannot write with `decoding`: a sentence without its end, or nothing."""
+        if unheeded := decoding.unheeded(self.KNOWN_DECODING):
+            return f"the generator {self.generator} does not know decoding.{', decoding.'.join(unheeded)}"
+        return None
+
+
+class TrainedOptions(GeneratorOptions):
+    """What the generators share that are trained. Published: none of it but the encoder."""
+
     encoder: EncoderOptions = EncoderOptions()
+    finding_loss: float = Field(0.0, ge=0)
+    """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
+    an encoder that starts from random weights to look; studies without known findings do not enter it."""
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the words of a report that are hidden, in training, from what writes the next ones: with fewer
+    words to lean on it has to look at the image."""
+    image_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the studies whose image is hidden in training, so that the generator also learns what would be
+    written without one. ``decoding.guidance`` compares with that."""
+
+
+class EncoderDecoderOptions(TrainedOptions):
+    """What the generators with an encoder-decoder of their own share; defaults as published for IU X-ray."""
+
+    KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset(
+        {"method", "beam_size", "max_length", "block_trigrams", "batch_size", "guidance"}
+    )
+
     width: int = Field(512, ge=8)
     """Model width d."""
     feed_forward: int = Field(512, ge=8)
@@ -33,13 +60,12 @@ class EncoderDecoderOptions(RecipeOptions):
     """Words of a report that are learnt, its start and end included; longer reports are cut (counted)."""
     vocabulary_threshold: int = Field(3, ge=1)
     """A word enters the vocabulary when the train split has it this often."""
-    finding_loss: float = Field(0.0, ge=0)
-    """Weight of a second loss: the true findings of a phantom predicted from its pooled patches. It teaches
-    an encoder that starts from random weights to look; studies without known findings do not enter it.
-    Published: none."""
-    word_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the words of a report that are hidden, in training, from what writes the next ones: with fewer
-    words to lean on it has to look at the image. Published: none."""
+
+    def refusal(self, decoding: DecodingOptions) -> str | None:
+        """As of every generator; guidance also needs a model that learnt to write without an image."""
+        if decoding.guidance and not self.image_dropout:
+            return "decoding.guidance needs a model that was trained with model.image_dropout above 0"
+        return super().refusal(decoding)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -119,13 +145,11 @@ class LanguageModelOptions(RecipeOptions):
         return self
 
 
-class PrefixOptions(RecipeOptions):
+class PrefixOptions(TrainedOptions):
     """What the generators share that put the images as tokens before the text of a language model."""
 
     KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset(DecodingOptions.model_fields) - {"block_trigrams"}
 
-    generator: str
-    encoder: EncoderOptions = EncoderOptions()
     language_model: LanguageModelOptions
     variant: Literal["shallow", "delta", "deep"] = "deep"
     """What of the encoder is trained: nothing, low-rank updates of its attention, everything. Published of
@@ -144,11 +168,6 @@ class PrefixOptions(RecipeOptions):
     instruction: str = "Generate a comprehensive and detailed diagnosis report for this chest xray image."
     max_length: int = Field(100, ge=2)
     """Tokens of a report that are learnt, its end included; longer reports are cut (counted)."""
-    finding_loss: float = Field(0.0, ge=0)
-    """Weight of a second loss, see ``finding_loss`` of the encoder-decoders. Published: none."""
-    word_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the words of a report that are hidden, in training, from what writes the next ones: with fewer
-    words to lean on it has to look at the image. Published: none."""
     published: bool = False
     """Do as R2GenGPT's code: a cut report loses its end, ``</s>`` is written out where the tokenizer has no
     such symbol, id 0 pads and, where the tokenizer has no symbol for it, begins a text, and words of id 0
@@ -242,12 +261,10 @@ class AMMRGOptions(PrefixOptions):
     report. Published: it does."""
 
 
-class BaselineOptions(RecipeOptions):
+class BaselineOptions(GeneratorOptions):
     """What the baselines share that were only told the train reports: no options."""
 
     KNOWN_DECODING: ClassVar[frozenset[str]] = frozenset({"batch_size"})
-
-    generator: str
 
 
 class MostFrequentOptions(BaselineOptions):

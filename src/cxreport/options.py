@@ -194,7 +194,7 @@ class DecodingOptions(RecipeOptions):
     """So many tokens in a row are never written twice; 0 does not look."""
     guidance: float = Field(0.0, ge=0, le=20)
     """How much more the image counts than what would be written without it: a token's log-probability grows
-    by this times its difference to that without any image tokens, among tokens that are at least a tenth as
+    by this times its difference to that without the image, among tokens that are at least a tenth as
     probable as the first. Not for ``method: beam``."""
     temperature: float = Field(1.0, gt=0)
     """For ``method: sample``."""

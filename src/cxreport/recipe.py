@@ -119,11 +119,8 @@ class Recipe(RecipeFile):
 
     @model_validator(mode="after")
     def _generator_heeds_the_decoding(self) -> Self:
-        unknown = self.decoding.unheeded(self.model.KNOWN_DECODING)
-        if unknown:
-            raise ValueError(
-                f"the generator {self.model.generator} does not know decoding.{', decoding.'.join(unknown)}"
-            )
+        if refusal := self.model.refusal(self.decoding):
+            raise ValueError(refusal)
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,14 @@ import torch
 from torch import Tensor
 
 from cxreport.data.words import END
-from cxreport.generators.decoding import TRIGRAM_PENALTY, Hypothesis, beam_search, greedy_search
+from cxreport.generators.decoding import (
+    TRIGRAM_PENALTY,
+    Guide,
+    Hypothesis,
+    beam_search,
+    greedy_search,
+    guided,
+)
 from cxreport.generators.memory_transformer import MemoryStepper, MemoryTransformer
 from cxreport.model_options import R2GenOptions
 
@@ -186,3 +194,23 @@ def test_the_trigram_penalty_is_soft_and_counts_repeats() -> None:
     assert written(TRIGRAM_PENALTY - 0.01, 6) == (1, 2, 1, 2, 1, 3)
     assert written(TRIGRAM_PENALTY + 0.01, 6) == (1, 2, 1, 2, 1, 2)
     assert written(2 * TRIGRAM_PENALTY - 0.01, 8) == (1, 2, 1, 2, 1, 2, 1, 3)
+
+
+def test_guidance_by_hand() -> None:
+    seen = torch.tensor([[0.5, 0.3, 0.16, 0.04]]).log()
+    blind = torch.tensor([[0.7, 0.1, 0.1, 0.1]]).log()
+    ranked = guided(seen, blind, 2.0)
+    expected = torch.tensor([0.5 * (0.5 / 0.7) ** 2, 0.3 * 3**2, 0.16 * 1.6**2]).log()
+    torch.testing.assert_close(ranked[0, :3], expected, atol=1e-6, rtol=1e-6)
+    assert ranked[0, 3] == float("-inf"), "below a tenth of the most probable one"
+    torch.testing.assert_close(guided(seen, blind, 0.0)[0, :3], seen[0, :3], atol=0, rtol=0)
+
+
+def test_a_guided_search_ranks_by_the_difference_and_reports_the_plain_probabilities() -> None:
+    """After 0 the chain prefers 1; without the image it does so even more, so that 2 is taken."""
+    seen = torch.tensor([[0.0, 0.6, 0.4], [0.8, 0.1, 0.1], [0.9, 0.05, 0.05]]).clamp_min(1e-9).log()
+    blind = torch.tensor([[0.0, 0.9, 0.1], [0.5, 0.3, 0.2], [0.8, 0.1, 0.1]]).clamp_min(1e-9).log()
+    plain = greedy_search(ChainStepper(seen), 1, 5, CPU)[0]
+    found = greedy_search(ChainStepper(seen), 1, 5, CPU, guide=Guide(ChainStepper(blind), 1.0))[0]
+    assert (plain.ids, found.ids) == ((1, 0), (2, 0))
+    assert found.logprobs == pytest.approx([math.log(0.4), math.log(0.9)])

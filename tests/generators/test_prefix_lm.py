@@ -304,6 +304,17 @@ class TestDrafts:
         generator = build(bytes_folder(), prompt="none")
         with pytest.raises(UserError, match=r"guidance.*no symbol that begins a text"):
             generator.generate(batch(), GREEDY.model_copy(update={"guidance": 1.0}))
+        with pytest.raises(UserError, match=r"image_dropout.*no symbol that begins a text"):
+            build(bytes_folder(), prompt="none", image_dropout=0.5).train().loss(batch())
+
+    def test_a_study_without_its_image_reads_what_guidance_compares_with(self) -> None:
+        generator = build().eval()
+        seen = generator.look(batch())
+        prefix = generator.prefix(batch(), seen, torch.tensor([True, False]))
+        blind, whole = generator.blind_prefix(batch(), seen), generator.prefix(batch(), seen)
+        left = prefix.mask[0].logical_not().sum()
+        torch.testing.assert_close(prefix.embeddings[0, left:], blind.embeddings[0], atol=0, rtol=0)
+        torch.testing.assert_close(prefix.embeddings[1], whole.embeddings[1], atol=0, rtol=0)
 
     def test_a_word_generators_option_is_refused(self) -> None:
         with pytest.raises(UserError, match=r"does not know decoding.block_trigrams"):

@@ -220,6 +220,37 @@ class TestUntrained:
         both = [generator.train().loss(batch())["loss"].item() for generator in (plain, hiding)]
         assert abs(both[0] - both[1]) > 1e-3
 
+    def test_a_hidden_image_does_not_reach_the_report(self, name: str) -> None:
+        plain = build(name)
+        if not plain.trainable:
+            return
+        torch.manual_seed(1)
+        options = TINY[name].model_copy(update={"image_dropout": 0.999999})
+        hiding = generator_class(name).build(options, train_studies(REPORTS))
+        other = batch()
+        other.images.neg_()
+        with torch.no_grad():
+            both = [generator.eval().loss(batch())["loss"].item() for generator in (plain, hiding)]
+            assert both[0] == both[1]
+            seen, hidden = (
+                [generator.train().loss(each)["loss"].item() for each in (batch(), other)]
+                for generator in (plain, hiding)
+            )
+        assert seen[0] != seen[1]
+        assert hidden[0] == hidden[1]
+
+    def test_guidance_changes_drafts_and_is_the_same_alone(self, name: str) -> None:
+        if not build(name).trainable:
+            return
+        torch.manual_seed(1)
+        options = TINY[name].model_copy(update={"image_dropout": 0.5})
+        generator = generator_class(name).build(options, train_studies(REPORTS))
+        guided = GREEDY.model_copy(update={"guidance": 20.0})
+        together = words(generator, guided)
+        alone = [generator.generate(row(batch(), *each), guided)[0].text for each in ((0, 2), (1, 1))]
+        assert together[:2] == alone
+        assert together != words(generator)
+
     def test_generating_leaves_mode_and_gradients_alone(self, name: str) -> None:
         generator = build(name).train()
         before = {key: value.clone() for key, value in generator.state_dict().items()}

@@ -6,7 +6,7 @@ study, V ids; the id :data:`END` begins and ends a text.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,18 +16,32 @@ from torch import Tensor
 from cxreport.data.words import END
 from cxreport.errors import UserError
 from cxreport.generators.transformer import take_beams
+from cxreport.model_options import GeneratorOptions
 from cxreport.options import DecodingOptions
 
 FINISHED = 1000.0
 """Taken from the score of a beam that has ended and runs on."""
+PLAUSIBLE = 0.1
+"""Guidance chooses among ids at least this times as probable as the most probable one."""
 TRIGRAM_PENALTY = 0.693 * 2.0
 """Taken from a word's log-probability for every time that it has completed the same trigram before."""
 
 
-def refuse_unheeded(decoding: DecodingOptions, known: Collection[str]) -> None:
-    """UserError where an option is set that a generator which heeds the `known` ones would ignore."""
-    if unheeded := decoding.unheeded(known):
-        raise UserError(f"This generator does not know decoding.{', decoding.'.join(unheeded)}.")
+def refuse_unheeded(decoding: DecodingOptions, options: GeneratorOptions) -> None:
+    """UserError where `decoding` asks for what a generator of these `options` cannot do."""
+    if refusal := options.refusal(decoding):
+        raise UserError(f"{refusal[0].upper()}{refusal[1:]}.")
+
+
+def guided(seen: Tensor, blind: Tensor, strength: float) -> Tensor:
+    """Log-probabilities (..., V) of the next id with and without the image to scores that favour the former.
+
+    An id less than :data:`PLAUSIBLE` times as probable as the most probable one scores minus infinity.
+    Source: visual contrastive decoding (Leng et al., CVPR 2024, equations 3 and 4), with no image in the
+    place of a distorted one, as classifier-free guidance has it (Sanchez et al., ICML 2024).
+    """
+    least = seen.amax(dim=-1, keepdim=True) + math.log(PLAUSIBLE)
+    return (seen + strength * (seen - blind)).masked_fill(seen < least, float("-inf"))
 
 
 class Stepper(Protocol):
@@ -38,6 +52,18 @@ class Stepper(Protocol):
 
     def reorder(self, beams: Tensor) -> None:
         """From now on beam k of study b continues what beam ``beams[b, k]`` (B, K) has written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What writes the same text without the image, and how much the difference counts."""
+
+    blind: Stepper
+    strength: float
+
+    def ranked(self, scores: Tensor, token: Tensor) -> Tensor:
+        """Log-probabilities `scores` (B, V) of what follows `token` (B, 1) to guided ones."""
+        return guided(scores, self.blind.step(token).squeeze(1), self.strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +79,17 @@ class Hypothesis:
 
 
 def greedy_search(
-    stepper: Stepper, studies: int, max_length: int, device: torch.device, block_trigrams: bool = False
+    stepper: Stepper,
+    studies: int,
+    max_length: int,
+    device: torch.device,
+    block_trigrams: bool = False,
+    guide: Guide | None = None,
 ) -> list[Hypothesis]:
-    """The most probable id at every step, at most `max_length` ids.
+    """The most probable id at every step, at most `max_length` ids; with a `guide` that of its ranking.
 
     `block_trigrams` lowers, from the fourth id on, an id by :data:`TRIGRAM_PENALTY` for each earlier time
-    that it completed the same trigram; the reported log-probabilities do not contain this penalty.
+    that it completed the same trigram. The reported log-probabilities contain neither.
     """
     ids = torch.zeros(studies, 0, dtype=torch.long, device=device)
     logprobs = torch.zeros(studies, 0, device=device)
@@ -66,7 +97,9 @@ def greedy_search(
     token = torch.full((studies, 1), END, device=device)
     for _ in range(max_length):
         scores = stepper.step(token).squeeze(1)
-        ranked = scores - _trigram_penalty(ids, scores) if block_trigrams and ids.shape[1] >= 3 else scores
+        ranked = scores if guide is None else guide.ranked(scores, token)
+        if block_trigrams and ids.shape[1] >= 3:
+            ranked = ranked - _trigram_penalty(ids, scores)
         token = torch.where(running, ranked.argmax(dim=1, keepdim=True), END)
         ids = torch.cat([ids, token], dim=1)
         logprobs = torch.cat([logprobs, scores.gather(1, token)], dim=1)

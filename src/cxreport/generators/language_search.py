@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cxreport.generators.decoding import guided
 from cxreport.options import DecodingOptions
 
 if TYPE_CHECKING:
@@ -151,16 +151,8 @@ def _for_beams(cache: Any, beams: int) -> Any:
     return cache
 
 
-PLAUSIBLE = 0.1
-"""Guidance chooses among tokens at least this times as probable as the most probable one."""
-
-
 class Guided:
-    """A logits processor that favours what is more probable with the image than without it.
-
-    Source: visual contrastive decoding (Leng et al., CVPR 2024, equations 3 and 4), with no image in the
-    place of a distorted one, as classifier-free guidance has it (Sanchez et al., ICML 2024).
-    """
+    """A logits processor: :func:`cxreport.generators.decoding.guided`."""
 
     def __init__(self, model: LanguageModel, blind: Prefix, strength: float) -> None:
         self._model, self._blind, self._strength = model, blind, strength
@@ -170,9 +162,7 @@ class Guided:
         """Scores (B, V) of the tokens after ``input_ids`` (B, T), with the image, to guided ones."""
         seen = (scores - scores.logsumexp(dim=1, keepdim=True)).float()
         without = self._next_without(input_ids).float()
-        guided = seen + self._strength * (seen - without.log_softmax(dim=1))
-        least = seen.amax(dim=1, keepdim=True) + math.log(PLAUSIBLE)
-        return guided.masked_fill(seen < least, float("-inf"))
+        return guided(seen, without.log_softmax(dim=1), self._strength)
 
     def _next_without(self, ids: Tensor) -> Tensor:
         """Logits (B, V) after `ids` (B, T), one more of them than at the last call, without the image."""

@@ -28,6 +28,7 @@ from cxreport.generators.base import Generator, TrainStudies
 from cxreport.generators.decoding import refuse_unheeded
 from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
+from cxreport.generators.image_dropout import ImageDropout
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
 from cxreport.generators.language_search import Prefix, begun, in_a_row, read_after, search
 from cxreport.generators.low_rank import add_low_rank
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 END = "</s>"
 """What R2GenGPT writes at the end of a report, whatever the tokenizer makes of it."""
+_NEEDS_A_BEGINNING = (
+    "compares with a text that begins without the image, and this language model has no symbol that begins a"
+    " text (bos_token); set model.prompt."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,14 @@ class Part:
     """A piece of the prompt: ``text``, the same for all studies, or ``embeddings`` (B, N, D) of their own.
 
     Places where ``mask`` (B, N) is False do not exist for their study; without it all do. ``image`` says
-    that these are image tokens (for messages).
+    that these are image tokens (for messages), ``begin`` that this is the symbol that begins a text.
     """
 
     text: str = ""
     embeddings: Tensor | None = None
     mask: Tensor | None = None
     image: bool = False
+    begin: bool = False
 
 
 class PrefixLM(Generator):
@@ -99,6 +105,7 @@ class PrefixLM(Generator):
         self.projection = nn.Linear(encoder.width, language_model.width)
         self.norm = nn.LayerNorm(language_model.width)
         self.word_dropout = WordDropout(options.word_dropout)
+        self.image_dropout = ImageDropout(options.image_dropout)
         self.prompt = prompt_of(options, language_model.tokenizer)
         if options.views == "embeddings":
             self.view_embeddings = nn.Parameter(torch.zeros(options.most_views, encoder.width))
@@ -167,9 +174,19 @@ class PrefixLM(Generator):
         ids = torch.tensor(self.language_model.tokens(text), dtype=torch.long, device=self.norm.weight.device)
         return self.language_model.embed(ids)
 
-    def prefix(self, batch: Batch, seen: Seen) -> Prefix:
-        """All that the language model reads before a report; UserError where its window is too small."""
+    def prefix(self, batch: Batch, seen: Seen, hidden: Tensor | None = None) -> Prefix:
+        """All that the language model reads before a report; UserError where its window is too small.
+
+        For studies that are `hidden` (B,) it is that of :meth:`blind_prefix`.
+        """
         parts, pieces, masks = self._pieces(batch, seen)
+        if hidden is not None:
+            texts = [part.embeddings is None or part.begin for part in parts]
+            masks = [
+                mask if text else mask & ~hidden.unsqueeze(1) for mask, text in zip(masks, texts, strict=True)
+            ]
+            if not sum(piece.shape[1] for piece, text in zip(pieces, texts, strict=True) if text):
+                raise UserError(f"model.image_dropout {_NEEDS_A_BEGINNING}")
         prefix = Prefix.of(in_a_row(pieces), torch.cat(masks, dim=1))
         image = sum(part.embeddings.shape[1] for part in parts if part.image and part.embeddings is not None)
         self._check_window(prefix.mask.shape[1], image)
@@ -185,10 +202,7 @@ class PrefixLM(Generator):
         ids = [] if bos is None else [bos]
         ids += [token for text in texts for token in self.language_model.tokens(text)]
         if not ids:
-            raise UserError(
-                "decoding.guidance compares with a text that begins without the image, and this language"
-                " model has no symbol that begins a text (bos_token); set model.prompt."
-            )
+            raise UserError(f"decoding.guidance {_NEEDS_A_BEGINNING}")
         rows = torch.tensor(ids, device=self.norm.weight.device).expand(len(batch), -1)
         return Prefix(self.language_model.embed(rows), torch.ones_like(rows, dtype=torch.bool))
 
@@ -214,7 +228,7 @@ class PrefixLM(Generator):
         """
         ids, mask = self.report_ids(batch.reports, self.options.max_length)
         seen = self.look(batch)
-        prefix = self.prefix(batch, seen)
+        prefix = self.prefix(batch, seen, self.image_dropout(batch.view_mask))
         self._check_window(prefix.mask.shape[1], report=ids.shape[1])
         words = self.word_dropout(self.language_model.embed(ids))
         logits = read_after(self.language_model, prefix, words, mask)
@@ -233,7 +247,7 @@ class PrefixLM(Generator):
         The log-probabilities of its tokens are the language model's own: no penalty, temperature or least
         length enters them.
         """
-        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
+        refuse_unheeded(decoding, self.options)
         start = time.perf_counter()
         training = self.training
         self.eval()
@@ -323,7 +337,7 @@ class PrefixLM(Generator):
         parts, bos = self.prompt_parts(batch, seen), self._begin()
         if bos is not None:
             begin = self.language_model.embed(torch.tensor([[bos]], device=device))
-            parts = [Part(embeddings=begin), *parts]
+            parts = [Part(embeddings=begin, begin=True), *parts]
         pieces = []
         for part in parts:
             if part.embeddings is None:

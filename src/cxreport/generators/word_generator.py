@@ -16,10 +16,11 @@ from cxreport.data.words import END, WordTokenizer, word_ends
 from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
 from cxreport.generators.base import Generator, TrainStudies
-from cxreport.generators.decoding import Hypothesis, beam_search, greedy_search, refuse_unheeded
+from cxreport.generators.decoding import Guide, Hypothesis, beam_search, greedy_search, refuse_unheeded
 from cxreport.generators.encoder_decoder import POSITIONS, EncoderDecoder
 from cxreport.generators.evidence import ScoredText, TokenMaps
 from cxreport.generators.finding_loss import FindingHead
+from cxreport.generators.image_dropout import ImageDropout
 from cxreport.generators.transformer import Places
 from cxreport.generators.views import mean_of_views, spread
 from cxreport.model_options import EncoderDecoderOptions
@@ -35,7 +36,8 @@ TOKENIZER = "tokenizer.json"
 class WordGenerator(Generator):
     """Image encoder, encoder-decoder and word tokenizer.
 
-    The patches of a study's views stand one after another; those of absent views are hidden.
+    The patches of a study's views stand one after another; those of absent views are hidden. A study without
+    an image, for ``image_dropout`` and ``decoding.guidance``, has patches of zeros.
     """
 
     def __init__(self, options: EncoderDecoderOptions, encoder: Encoder, tokenizer: WordTokenizer) -> None:
@@ -44,6 +46,7 @@ class WordGenerator(Generator):
         self.encoder = encoder
         self.options = options
         self.network = self.build_network(len(tokenizer), encoder.width)
+        self.image_dropout = ImageDropout(options.image_dropout)
         if options.finding_loss:
             self.finding_head = FindingHead(encoder.width)
 
@@ -68,7 +71,9 @@ class WordGenerator(Generator):
         """
         ids, target = self._padded(batch, batch.reports, self.options.max_length)
         features, grid = self._features(batch)
-        context, mask = self._context(features, grid, batch.view_mask)
+        hidden = self.image_dropout(batch.view_mask)
+        shown = features if hidden is None else features.masked_fill(hidden[:, None, None], 0)
+        context, mask = self._context(shown, grid, batch.view_mask)
         decoded = self.network.decode(context, mask, ids[:, :-1], Places(target))
         loss = functional.cross_entropy(self.network.head(decoded), ids[:, 1:][target])
         parts = {"loss": loss, "tokens": target.sum()}
@@ -103,7 +108,7 @@ class WordGenerator(Generator):
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
         """Search one draft per study; ``seconds`` is an equal share of the batch's time."""
-        refuse_unheeded(decoding, self.options.KNOWN_DECODING)
+        refuse_unheeded(decoding, self.options)
         if decoding.max_length > POSITIONS:
             raise UserError(f"decoding.max_length must be at most {POSITIONS} (got {decoding.max_length}).")
         start = time.perf_counter()
@@ -156,11 +161,16 @@ class WordGenerator(Generator):
         return Draft(text, written.logprobs, seconds, ends, finished=written.ids[-1:] == (END,))
 
     def _search(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
-        context, mask = self._context(*self._features(batch), batch.view_mask)
+        features, grid = self._features(batch)
+        context, mask = self._context(features, grid, batch.view_mask)
         stepper = self.network.stepper(context, mask)
-        studies, device = context.shape[0], context.device
+        studies, device, guide = context.shape[0], context.device, None
+        if decoding.guidance:
+            blind = self._context(torch.zeros_like(features), grid, batch.view_mask)
+            guide = Guide(self.network.stepper(*blind), decoding.guidance)
         if decoding.method == "greedy":
-            return greedy_search(stepper, studies, decoding.max_length, device, decoding.block_trigrams)
+            length = decoding.max_length
+            return greedy_search(stepper, studies, length, device, decoding.block_trigrams, guide)
         found = beam_search(stepper, studies, decoding.beam_size, decoding.max_length, device)
         return [best for best, *_ in found]
 
