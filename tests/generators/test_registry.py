@@ -104,9 +104,10 @@ GREEDY = DecodingOptions(method="greedy", max_length=14)
 SEARCHES = [GREEDY, DecodingOptions(method="beam", beam_size=3, max_length=14)]
 
 
-def build(name: str, seed: int = 1) -> Generator:
+def build(name: str, seed: int = 1, **changes: Any) -> Generator:
     torch.manual_seed(seed)
-    return generator_class(name).build(TINY[name], train_studies(REPORTS))
+    options = TINY[name].model_copy(update=changes)
+    return generator_class(name).build(options, train_studies(REPORTS))
 
 
 def batch(reports: list[str] | None = None) -> Batch:
@@ -212,9 +213,7 @@ class TestUntrained:
         plain = build(name)
         if not plain.trainable:
             return
-        torch.manual_seed(1)
-        options = TINY[name].model_copy(update={"word_dropout": 0.9})
-        hiding = generator_class(name).build(options, train_studies(REPORTS))
+        hiding = build(name, word_dropout=0.9)
         both = [generator.eval().loss(batch())["loss"].item() for generator in (plain, hiding)]
         assert both[0] == both[1]
         both = [generator.train().loss(batch())["loss"].item() for generator in (plain, hiding)]
@@ -224,9 +223,7 @@ class TestUntrained:
         plain = build(name)
         if not plain.trainable:
             return
-        torch.manual_seed(1)
-        options = TINY[name].model_copy(update={"image_dropout": 0.999999})
-        hiding = generator_class(name).build(options, train_studies(REPORTS))
+        hiding = build(name, image_dropout=0.999999)
         other = batch()
         other.images.neg_()
         with torch.no_grad():
@@ -242,9 +239,7 @@ class TestUntrained:
     def test_guidance_changes_drafts_and_is_the_same_alone(self, name: str) -> None:
         if not build(name).trainable:
             return
-        torch.manual_seed(1)
-        options = TINY[name].model_copy(update={"image_dropout": 0.5})
-        generator = generator_class(name).build(options, train_studies(REPORTS))
+        generator = build(name, image_dropout=0.5)
         guided = GREEDY.model_copy(update={"guidance": 20.0})
         together = words(generator, guided)
         alone = [generator.generate(row(batch(), *each), guided)[0].text for each in ((0, 2), (1, 1))]
