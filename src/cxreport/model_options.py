@@ -162,6 +162,13 @@ class PrefixOptions(TrainedOptions):
     after another, or the latter with a learnt vector for every place of a view."""
     most_views: int = Field(2, ge=1, le=8)
     """Places of a view that have a vector, with ``views: embeddings``."""
+    merge_patches: int = Field(1, ge=1, le=16)
+    """Side of the squares of patches of which the language model reads one token, their mean. With 2 it reads
+    a quarter of the image tokens. Published: every patch."""
+    word_loss: float = Field(0.0, ge=0)
+    """Weight of a second loss: the words of the report read from the image tokens alone through the language
+    model's own embeddings, so that these come to lie among words. A large language model learns to look much
+    sooner with it. Published: none."""
     prompt: Literal["r2gengpt", "chat", "none"] = "r2gengpt"
     """Text around the image: ``Human: <Img>`` image ``</Img>`` instruction ``Assistant:`` as published, the
     language model's own chat template, or none (for a language model that knows reports only)."""

@@ -34,8 +34,10 @@ from cxreport.generators.language_search import Prefix, begun, in_a_row, read_af
 from cxreport.generators.low_rank import add_low_rank
 from cxreport.generators.prefix_attention import image_attention, numbered
 from cxreport.generators.prompts import prompt_of
+from cxreport.generators.seen import Seen
 from cxreport.generators.views import mean_of_views, spread
 from cxreport.generators.word_dropout import WordDropout
+from cxreport.generators.word_loss import word_loss
 from cxreport.model_options import PrefixOptions
 from cxreport.options import DecodingOptions
 from cxreport.study import Draft
@@ -49,25 +51,6 @@ _NEEDS_A_BEGINNING = (
     "compares with a text that begins without the image, and this language model has no symbol that begins a"
     " text (bos_token); set model.prompt."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the encoder saw in a batch.
-
-    ``tokens`` (B, V, N, E) and ``pooled`` (B, V, E), both zero where ``view_mask`` (B, V) is False; ``grid``
-    is that of a view's patches; at ``class_place`` of the tokens there is none.
-    """
-
-    tokens: Tensor
-    pooled: Tensor
-    view_mask: Tensor
-    grid: tuple[int, int]
-    class_place: int | None = None
-
-    def global_vector(self) -> Tensor:
-        """The mean (B, E) of the pooled present views."""
-        return mean_of_views(self.pooled, self.view_mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +141,17 @@ class PrefixLM(Generator):
     # What a subclass may use
 
     def look(self, batch: Batch) -> Seen:
-        """Encode the present views of `batch`."""
+        """Encode the present views of `batch` and merge patches as ``options.merge_patches`` says."""
         found = self.encoder(batch.images[batch.view_mask])
         tokens = found.patches if found.sequence is None else found.sequence
-        return Seen(
+        seen = Seen(
             spread(tokens, batch.view_mask),
             spread(found.pooled, batch.view_mask),
             batch.view_mask,
             found.grid,
             None if found.sequence is None else found.class_place,
         )
+        return seen.merged(self.options.merge_patches)
 
     def embed_text(self, text: str) -> Tensor:
         """Embeddings (N, D) of `text`, tokenised without special tokens."""
@@ -224,7 +208,7 @@ class PrefixLM(Generator):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean negative log-likelihood over all tokens and ends of the batch's reports, and their number.
 
-        With ``finding_loss`` its weighted part is added and also given as ``finding_loss``.
+        With ``finding_loss`` and ``word_loss`` their weighted parts are added and also given by their names.
         """
         ids, mask = self.report_ids(batch.reports, self.options.max_length)
         seen = self.look(batch)
@@ -238,7 +222,12 @@ class PrefixLM(Generator):
         if self.options.finding_loss:
             found = self.finding_head.loss(seen.tokens.flatten(1, 2), batch.view_mask, batch.findings)
             parts["finding_loss"] = self.options.finding_loss * found
-            parts["loss"] = loss + parts["finding_loss"]
+            parts["loss"] = parts["loss"] + parts["finding_loss"]
+        if self.options.word_loss:
+            image, table = self.image_part(seen), self.language_model.network.get_input_embeddings().weight
+            said = word_loss(image.embeddings, image.mask, table, ids, mask)
+            parts["word_loss"] = self.options.word_loss * said
+            parts["loss"] = parts["loss"] + parts["word_loss"]
         return parts
 
     def generate(self, batch: Batch, decoding: DecodingOptions) -> list[Draft]:
