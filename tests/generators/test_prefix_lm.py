@@ -14,7 +14,9 @@ from cxreport.data.batch import Batch
 from cxreport.errors import UserError
 from cxreport.generators.base import TrainStudies
 from cxreport.generators.language_search import Prefix
-from cxreport.generators.prefix_lm import Part, PrefixLM, Seen
+from cxreport.generators.prefix_lm import Part, PrefixLM
+from cxreport.generators.seen import Seen
+from cxreport.generators.word_loss import word_loss
 from cxreport.model_options import LanguageModelOptions, PrefixOptions
 from cxreport.options import DecodingOptions, EncoderOptions
 
@@ -115,6 +117,23 @@ class TestLoss:
         found = generator.finding_head.loss(patches, known.view_mask, known.findings)
         torch.testing.assert_close(parts["finding_loss"], 2 * found)
 
+    def test_word_loss_is_added(self) -> None:
+        generator, plain = build(word_loss=2.0).eval(), build().eval()
+        parts = generator.loss(batch())
+        torch.testing.assert_close(parts["loss"] - parts["word_loss"], plain.loss(batch())["loss"])
+        tokens = generator.look(batch()).tokens
+        image = torch.stack([tokens[0].mean(dim=0), tokens[1, 0]])  # the mean over the present views
+        image = generator.norm(generator.projection(image))
+        ids, mask = generator.report_ids(batch().reports)
+        table = generator.language_model.network.model.embed_tokens.weight
+        torch.testing.assert_close(parts["word_loss"], 2 * word_loss(image, None, table, ids, mask))
+
+    def test_the_word_loss_reaches_the_projection_alone(self) -> None:
+        generator = build(word_loss=1.0, tuning="full", variant="shallow")
+        generator.loss(batch())["word_loss"].backward()
+        assert generator.projection.weight.grad is not None
+        assert all(weight.grad is None for weight in generator.language_model.parameters())
+
 
 class TestReportIds:
     def test_a_long_report_keeps_its_end(self) -> None:
@@ -164,6 +183,24 @@ class TestPrefix:
         joined, mask = learnt.joined_views(seen)
         torch.testing.assert_close(joined[:, 3:], tokens[:, 1] + learnt.view_embeddings[1])
         assert mask.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
+
+    def test_merged_patches(self) -> None:
+        """64 px are 4 x 4 patches, read as 2 x 2 means."""
+        images = torch.randn(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+        study = Batch(images, torch.ones(2, 1, dtype=torch.bool), ["a", "b"], REPORTS[:2])
+        whole, merged = build(prompt="none").eval(), build(prompt="none", merge_patches=2).eval()
+        patches = whole.encoder(images[:, 0]).patches.unflatten(1, (4, 4))
+        squares = [
+            patches[:, row : row + 2, column : column + 2].mean(dim=(1, 2))
+            for row in (0, 2)
+            for column in (0, 2)
+        ]
+        expected = merged.norm(merged.projection(torch.stack(squares, dim=1)))
+        torch.testing.assert_close(merged.image_part(merged.look(study)).embeddings, expected)
+        assert whole.prefix(study, whole.look(study)).mask.shape == (2, 1 + 16)
+        assert merged.prefix(study, merged.look(study)).mask.shape == (2, 1 + 4)
+        [seen, _] = merged.attention(study, study.reports)
+        assert seen.weights.shape[1:] == (1, 2, 2)
 
     def test_more_views_than_vectors(self) -> None:
         with pytest.raises(UserError, match=r"2 views, and model.most_views is 1"):

@@ -17,7 +17,8 @@ from cxreport.encoders import Encoder, build_encoder
 from cxreport.errors import UserError
 from cxreport.generators.base import TrainStudies
 from cxreport.generators.language_models import LanguageModel, load_language_model, restore_language_model
-from cxreport.generators.prefix_lm import Part, PrefixLM, Seen
+from cxreport.generators.prefix_lm import Part, PrefixLM
+from cxreport.generators.seen import Seen
 from cxreport.memories.bank import NAME, Bank, bank_names
 from cxreport.memories.bank_memory import BankMemory
 from cxreport.memories.disease_queries import DiseaseQueries, DiseaseQueriesOptions

@@ -225,6 +225,7 @@ class PrefixLM(Generator):
             parts["loss"] = parts["loss"] + parts["finding_loss"]
         if self.options.word_loss:
             image, table = self.image_part(seen), self.language_model.network.get_input_embeddings().weight
+            assert image.embeddings is not None  # an image is no text
             said = word_loss(image.embeddings, image.mask, table, ids, mask)
             parts["word_loss"] = self.options.word_loss * said
             parts["loss"] = parts["loss"] + parts["word_loss"]

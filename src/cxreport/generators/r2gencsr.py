@@ -21,7 +21,8 @@ from cxreport.encoders import Encoder
 from cxreport.generators.base import TrainStudies
 from cxreport.generators.context_bank import begun_bank, labelled_studies
 from cxreport.generators.language_models import LanguageModel
-from cxreport.generators.prefix_lm import Part, PrefixLM, Seen
+from cxreport.generators.prefix_lm import Part, PrefixLM
+from cxreport.generators.seen import Seen
 from cxreport.memories.bank import Bank, Origin
 from cxreport.memories.context import NEGATIVE, POSITIVE, Contexts
 from cxreport.model_options import R2GenCSROptions

@@ -28,6 +28,4 @@ def word_loss(image: Tensor, present: Tensor | None, table: Tensor, ids: Tensor,
         products = products.masked_fill(~present.unsqueeze(2), float("-inf"))
     scores = products.logsumexp(dim=1)
     share = (has.sum(dim=0) + 0.5) / (len(has) + 1)
-    return functional.binary_cross_entropy_with_logits(
-        scores - scores.mean(dim=0) + torch.logit(share), has
-    )
+    return functional.binary_cross_entropy_with_logits(scores - scores.mean(dim=0) + torch.logit(share), has)
