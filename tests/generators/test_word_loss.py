@@ -15,8 +15,9 @@ TABLE = torch.eye(4, 3)
 
 
 def told(image: Tensor, reports: list[list[int]], present: Tensor | None = None) -> float:
+    """The loss; -1 ends a report, and word 1 pads it, which has to count no more than any other."""
     ids = torch.tensor(reports)
-    return float(word_loss(image, present, TABLE, ids, ids >= 0))
+    return float(word_loss(image, present, TABLE, ids.clamp_min(0) + (ids < 0).long(), ids >= 0))
 
 
 def test_by_hand() -> None:
