@@ -115,6 +115,21 @@ def test_type_of_the_weights(folder: Path) -> None:
     assert load(folder, tuning="full").dtype == torch.float32
 
 
+def test_attention_that_is_differentiated_on_a_cpu_gives_the_same_logits() -> None:
+    """Training has plain attention there, and all else the fused one."""
+    model = load(words_folder())
+    embeddings = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, :3] = False
+    places = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+    with torch.no_grad():
+        fused = model(embeddings, mask, places)
+    with torch.profiler.profile() as profile:
+        plain = model(embeddings, mask, places)
+    torch.testing.assert_close(plain, fused, rtol=1e-5, atol=1e-6)
+    assert not [event.key for event in profile.key_averages() if "flash" in event.key]
+
+
 def test_nothing_of_a_frozen_language_model_is_stored_or_trained(folder: Path) -> None:
     frozen = load(folder)
     assert list(frozen.state_dict()) == ["digest_bytes"]
