@@ -167,8 +167,7 @@ class PrefixOptions(TrainedOptions):
     a quarter of the image tokens. Published: every patch."""
     word_loss: float = Field(0.0, ge=0)
     """Weight of a second loss: the words of the report read from the image tokens alone through the language
-    model's own embeddings, so that these come to lie among words. A large language model learns to look much
-    sooner with it. Published: none."""
+    model's own embeddings, so that these come to lie among words. Published: none."""
     prompt: Literal["r2gengpt", "chat", "none"] = "r2gengpt"
     """Text around the image: ``Human: <Img>`` image ``</Img>`` instruction ``Assistant:`` as published, the
     language model's own chat template, or none (for a language model that knows reports only)."""

@@ -160,7 +160,7 @@ class LanguageModel(nn.Module):
 
 
 def _attention(embeddings: Tensor) -> AbstractContextManager[None]:
-    """On a CPU PyTorch's fused attention takes four times as long as the plain one backwards in bfloat16."""
+    """Plain attention in training in half precision on a CPU: PyTorch's fused one is slow backwards there."""
     half = torch.is_autocast_enabled("cpu") or embeddings.dtype != torch.float32
     if embeddings.device.type == "cpu" and half and torch.is_grad_enabled():
         return sdpa_kernel(SDPBackend.MATH)
